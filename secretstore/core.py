@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
@@ -244,7 +244,7 @@ def _dump(ring: Mapping[str, object]) -> str:
     return json.dumps({"format": "key-manager", "version": 1, **ring}, indent=2) + "\n"
 
 
-def _load(text: str, ring: str) -> Mapping[str, object]:
+def _load(text: str, ring: str) -> Mapping[str, Any]:
     """The parsed ring. The parser's own error is dropped: it would quote the text."""
     try:
         parsed = json.loads(text)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
 from django.db.models import Model
 
@@ -77,5 +76,4 @@ def binding_of(field: SealedField, row_id: object) -> Binding:
     """Where a row's value belongs; ValueError without a primary key."""
     if row_id is None:
         raise ValueError("Set the primary key before sealing: the value is bound to it.")
-    model = cast(type[Model], field.model)
-    return Binding(model._meta.db_table, field.column, str(row_id))
+    return Binding(field.model._meta.db_table, field.column or field.attname, str(row_id))

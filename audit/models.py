@@ -1,0 +1,86 @@
+"""The record of who did what. Rows are added; the database refuses to change or remove them."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from django.db import models
+
+from audit.actors import ActorKind
+
+
+class AppendOnlyError(Exception):
+    """An audit record was to be changed or removed."""
+
+    def __init__(self) -> None:
+        super().__init__("Audit records are only ever added.")
+
+
+class Outcome(StrEnum):
+    """How an act ended, or that it was asked for."""
+
+    REQUESTED = "requested"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+class AuditQuerySet(models.QuerySet["AuditRecord"]):
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError
+
+    def delete(self) -> NoReturn:
+        raise AppendOnlyError
+
+    def bulk_update(
+        self, objs: Iterable[Any], fields: Iterable[str], batch_size: int | None = None
+    ) -> NoReturn:
+        raise AppendOnlyError
+
+
+def _choices(values: type[StrEnum]) -> list[tuple[str, str]]:
+    return [(value.value, value.value.capitalize()) for value in values]
+
+
+class AuditRecord(models.Model):
+    """One act. Plain text throughout: no foreign key can make a record change or vanish."""
+
+    at = models.DateTimeField(db_index=True)
+    actor_kind = models.CharField("who", max_length=16, choices=_choices(ActorKind))
+    actor_identifier = models.CharField("identifier", max_length=200)
+    actor_name = models.CharField("name", max_length=200)
+    action = models.CharField(max_length=100, db_index=True)
+    subject_type = models.CharField(max_length=100)
+    subject_id = models.CharField("subject identifier", max_length=200)
+    subject_name = models.CharField("subject", max_length=300)
+    outcome = models.CharField(max_length=16, choices=_choices(Outcome))
+    details = models.JSONField(default=dict)
+
+    objects = AuditQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-at", "-id")
+        default_permissions = ("view",)
+        verbose_name = "audit record"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(actor_kind__in=[kind.value for kind in ActorKind]), name="audit_actor_kind"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(outcome__in=[outcome.value for outcome in Outcome]), name="audit_outcome"
+            ),
+        ]
+        indexes = [models.Index(fields=("subject_type", "subject_id"), name="audit_subject")]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name}: {self.action} {self.subject_name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert only: AppendOnlyError for a record that is stored already."""
+        if not self._state.adding:
+            raise AppendOnlyError
+        kwargs["force_insert"] = True
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnlyError
