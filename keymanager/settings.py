@@ -98,6 +98,8 @@ CLAIM_SECONDS = env.float("KEYMANAGER_CLAIM_SECONDS", default=180.0)
 VISIBILITY_TIMEOUT = env.float("KEYMANAGER_VISIBILITY_TIMEOUT", default=600.0)
 # How often beat looks for operations whose message was lost or whose worker died.
 RESEND_SECONDS = env.float("KEYMANAGER_RESEND_SECONDS", default=5.0)
+# After so many failed attempts at one step an operation fails and waits for a person.
+MAX_ATTEMPTS = env.int("KEYMANAGER_MAX_ATTEMPTS", default=10)
 
 # --- Celery -----------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.str("KEYMANAGER_BROKER_URL", default="redis://localhost:6379/0")
@@ -158,9 +160,6 @@ PRIVATE_KEYS = env.str("KEYMANAGER_PRIVATE_KEYS", default="")
 
 # --- Licence ----------------------------------------------------------------------------------
 LICENCE_ISSUER_KEYS_FILE = env.str("KEYMANAGER_LICENCE_ISSUER_KEYS_FILE", default="")
-
-# Tags on every key we create say which installation it belongs to.
-INSTALLATION_ID = env.str("KEYMANAGER_INSTALLATION_ID", default="")
 
 # --- People -----------------------------------------------------------------------------------
 LOGIN_URL = "admin:login"

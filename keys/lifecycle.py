@@ -1,0 +1,113 @@
+"""Where a key is, what may be asked of it, and in which steps: pure, no Django.
+
+The residency of a managed key says whether it is in its HSM now. Operations are what people ask for;
+each is carried out as one or more steps, one HSM step a task.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Residency(StrEnum):
+    CREATING = "creating"  # a row exists; the HSM is being asked
+    RESIDENT = "resident"  # live in the HSM
+    DELETED = "deleted"  # soft-deleted: recover or purge
+    ABSENT = "absent"  # not in the HSM; a verified backup can bring it back
+    PURGED = "purged"  # gone for good: no backup
+    NOT_CREATED = "not_created"  # the HSM refused to create it
+    FAULTED = "faulted"  # a person must look; ``fault`` says why
+
+
+#: Residencies in which the name is free again for another key of the same source.
+NAME_FREE: Final = frozenset({Residency.PURGED, Residency.NOT_CREATED})
+
+
+class OperationKind(StrEnum):
+    GENERATE = "generate"
+    BACKUP = "backup"
+    DELETE = "delete"
+    RECOVER = "recover"
+    PURGE = "purge"
+    RESTORE = "restore"
+    ROTATE = "rotate"
+    SIGN = "sign"
+
+    @property
+    def exclusive(self) -> bool:
+        """Only one exclusive operation per key is under way at a time; signatures run beside anything."""
+        return self is not OperationKind.SIGN
+
+    @property
+    def gated(self) -> bool:
+        """An Inactive source refuses it (product promise 5); backups, deletes and purges still run."""
+        return self not in {OperationKind.BACKUP, OperationKind.DELETE, OperationKind.PURGE}
+
+
+class OperationState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+#: States in which an operation still owes work.
+UNDER_WAY: Final = (OperationState.PENDING, OperationState.RUNNING)
+
+
+class Step(StrEnum):
+    CREATE = "create"
+    BACK_UP = "back_up"
+    VERIFY_BACKUP = "verify_backup"
+    DELETE = "delete"
+    RECOVER = "recover"
+    PURGE = "purge"
+    RESTORE = "restore"
+    NOTE_VERSIONS = "note_versions"
+    ROTATE = "rotate"
+    SIGN = "sign"
+
+
+_BACKUP: Final = (Step.BACK_UP, Step.VERIFY_BACKUP)
+_STEPS: Final[dict[OperationKind, tuple[Step, ...]]] = {
+    OperationKind.GENERATE: (Step.CREATE,),
+    OperationKind.BACKUP: _BACKUP,
+    OperationKind.DELETE: (Step.DELETE,),
+    OperationKind.RECOVER: (Step.RECOVER,),
+    OperationKind.PURGE: (Step.PURGE,),
+    OperationKind.RESTORE: (Step.RESTORE,),
+    OperationKind.ROTATE: (Step.NOTE_VERSIONS, Step.ROTATE),
+    OperationKind.SIGN: (Step.SIGN,),
+}
+_FROM: Final[dict[OperationKind, frozenset[Residency]]] = {
+    OperationKind.GENERATE: frozenset({Residency.CREATING, Residency.NOT_CREATED}),
+    OperationKind.BACKUP: frozenset({Residency.RESIDENT}),
+    OperationKind.DELETE: frozenset({Residency.RESIDENT}),
+    OperationKind.RECOVER: frozenset({Residency.DELETED}),
+    OperationKind.PURGE: frozenset({Residency.DELETED}),
+    OperationKind.RESTORE: frozenset({Residency.ABSENT}),
+    OperationKind.ROTATE: frozenset({Residency.RESIDENT}),
+    OperationKind.SIGN: frozenset({Residency.RESIDENT}),
+}
+
+
+def steps(kind: OperationKind, *, backed_up: bool) -> tuple[Step, ...]:
+    """The steps of an operation in order.
+
+    ``backed_up``: the source keeps a backup of every key, so whatever makes new key material
+    (a key, a version) takes and verifies a backup before it counts as done.
+    """
+    if backed_up and kind in (OperationKind.GENERATE, OperationKind.ROTATE):
+        return _STEPS[kind] + _BACKUP
+    return _STEPS[kind]
+
+
+def allowed(kind: OperationKind, residency: Residency) -> bool:
+    """Whether the operation makes sense for a key in that residency."""
+    return residency in _FROM[kind]
+
+
+def possible(residency: Residency) -> tuple[OperationKind, ...]:
+    """The operations a person may ask for now, in the order the console shows them."""
+    return tuple(
+        kind for kind in OperationKind if kind is not OperationKind.GENERATE and allowed(kind, residency)
+    )

@@ -1,0 +1,277 @@
+"""Managed keys, their versions and backups, and the operations that act on them.
+
+A row is both schedule and result: messages to workers carry an operation's id and nothing else, so a
+lost or doubled message changes nothing. State changes go through conditional updates in the services.
+"""
+
+import uuid
+from datetime import date, datetime
+from typing import Any, ClassVar
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+
+from cryptosources.models import CryptoSource
+from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm, signature_algorithms
+from keys import public_keys
+from keys.lifecycle import NAME_FREE, UNDER_WAY, OperationKind, OperationState, Residency, Step
+from secretstore.fields import SealedField
+
+
+def _choices(enum: type[Any]) -> list[tuple[str, str]]:
+    return [(member.value, member.value.replace("_", " ").capitalize()) for member in enum]
+
+
+_names = [RegexValidator(r"\A[0-9a-zA-Z-]{1,127}\Z", "Use 1 to 127 letters, digits and hyphens.")]
+
+
+class Installation(models.Model):
+    """This installation's identity, one row, made by a migration; every key we create is tagged with it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class ManagedKeyQuerySet(models.QuerySet["ManagedKey"]):
+    def with_use(self, *, since: date) -> "ManagedKeyQuerySet":
+        """Annotate ``recent_signatures``: signatures since that day (UTC)."""
+        return self.annotate(
+            recent_signatures=models.Sum("use__signatures", filter=Q(use__day__gte=since), default=0)
+        )
+
+
+class ManagedKey(models.Model):
+    """A key this console created (or adopted) in a crypto source: one name, one or more versions."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    source = models.ForeignKey(CryptoSource, on_delete=models.PROTECT, related_name="managed_keys")
+    name = models.CharField(max_length=127, validators=_names)
+    algorithm = models.CharField(max_length=16, choices=_choices(KeyAlgorithm))
+    residency = models.CharField(max_length=16, choices=_choices(Residency), default=Residency.CREATING)
+    fault = models.TextField(blank=True, help_text="Why the key waits for a person; empty unless faulted.")
+    current_version = models.CharField(max_length=64, blank=True)
+    recovery_level = models.CharField(max_length=64, blank=True)
+    purgeable = models.BooleanField(default=True)
+    scheduled_purge_at = models.DateTimeField(null=True, blank=True)
+    verified_backup = models.ForeignKey(
+        "KeyBackup", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    purge_override_by = models.CharField(max_length=150, blank=True)
+    purge_override_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    objects = ManagedKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        permissions: ClassVar = [("operate_managedkey", "Can generate, sign with and operate keys")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                F("source"),
+                Lower("name"),
+                condition=~Q(residency__in=[str(r) for r in sorted(NAME_FREE)]),
+                name="keys_one_key_per_name",
+                violation_error_message="This source already has a key of that name.",
+            ),
+            # Product promise 1: no purge without a verified backup or a person's recorded override.
+            models.CheckConstraint(
+                condition=~Q(residency=Residency.ABSENT.value) | Q(verified_backup__isnull=False),
+                name="keys_absent_needs_backup",
+            ),
+            models.CheckConstraint(
+                condition=~Q(residency=Residency.FAULTED.value) | ~Q(fault=""),
+                name="keys_faulted_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(purge_override_by="", purge_override_at__isnull=True)
+                | (~Q(purge_override_by="") & Q(purge_override_at__isnull=False)),
+                name="keys_override_who_and_when",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def signature_algorithms(self) -> tuple[SignatureAlgorithm, ...]:
+        return signature_algorithms(KeyAlgorithm(self.algorithm))
+
+    @property
+    def where(self) -> Residency:
+        return Residency(self.residency)
+
+
+class KeyVersion(models.Model):
+    """A version of a key: the HSM's version id and the public key on record."""
+
+    key = models.ForeignKey(ManagedKey, on_delete=models.CASCADE, related_name="versions")
+    version = models.CharField(max_length=64)
+    public_key_der = models.BinaryField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["key", "version"], name="keys_version_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.version
+
+    @property
+    def pem(self) -> str:
+        return public_keys.to_pem(bytes(self.public_key_der))
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        return public_keys.to_jwk(bytes(self.public_key_der), key_id=self.version)
+
+
+class KeyBackup(models.Model):
+    """A backup blob of a key, all versions in it, sealed to the workers' and the recovery key.
+
+    ``proof`` says how it was verified: ``hsm`` (the HSM itself opened it) or ``decoded`` (its form was
+    checked; the right to restore was missing). Empty: not verified, and no ground for a purge.
+    """
+
+    PROOFS: ClassVar = [("", "Not verified"), ("decoded", "Form checked"), ("hsm", "Opened by the HSM")]
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    key = models.ForeignKey(ManagedKey, on_delete=models.PROTECT, related_name="backups")
+    operation = models.ForeignKey(
+        "KeyOperation", on_delete=models.PROTECT, related_name="backups", null=True, blank=True
+    )
+    sealed_blob = SealedField(recovery=True)
+    origin = models.URLField(help_text="The HSM that made the blob.")
+    size = models.PositiveIntegerField(help_text="Bytes of the blob as the HSM sent it.")
+    sha256 = models.CharField(max_length=64)
+    versions = models.JSONField(default=list)
+    taken_at = models.DateTimeField()
+    verified_at = models.DateTimeField(null=True, blank=True)
+    proof = models.CharField(max_length=8, choices=PROOFS, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-taken_at"]
+        constraints: ClassVar = [
+            # A step that runs twice after a crash finds its first backup instead of making another.
+            models.UniqueConstraint(fields=["operation"], name="keys_one_backup_per_operation"),
+            models.CheckConstraint(
+                condition=Q(proof="", verified_at__isnull=True)
+                | (~Q(proof="") & Q(verified_at__isnull=False)),
+                name="keys_backup_proof_and_time",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key_id} {self.taken_at:%Y-%m-%d %H:%M}"
+
+
+class KeyOperationQuerySet(models.QuerySet["KeyOperation"]):
+    def under_way(self) -> "KeyOperationQuerySet":
+        return self.filter(state__in=[state.value for state in UNDER_WAY])
+
+    def due(self, now: datetime) -> "KeyOperationQuerySet":
+        """Operations that owe work and whose message was lost, whose worker died, or whose pause is over."""
+        return self.under_way().filter(due_at__lte=now)
+
+
+class KeyOperation(models.Model):
+    """One thing asked of one key: outbox, progress and result in a row.
+
+    ``due_at`` is when the upkeep task looks at it again: after a send, the time by which a worker should
+    have taken it; after a claim, the claim's end; after a retryable error, the end of the pause.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    key = models.ForeignKey(ManagedKey, on_delete=models.PROTECT, related_name="operations")
+    kind = models.CharField(max_length=16, choices=_choices(OperationKind))
+    exclusive = models.BooleanField()
+    state = models.CharField(max_length=16, choices=_choices(OperationState), default=OperationState.PENDING)
+    step = models.CharField(max_length=16, choices=_choices(Step))
+    steps = models.JSONField(help_text="The names of all steps, fixed when the operation was asked for.")
+    parameters = models.JSONField(default=dict)
+    memo = models.JSONField(default=dict, help_text="What finished steps found that later ones need.")
+    result = models.JSONField(default=dict)
+    attempts = models.PositiveIntegerField(default=0, help_text="Failed attempts at the current step.")
+    not_before = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField()
+    sends = models.PositiveIntegerField(default=0)
+    claim_token = models.UUIDField(null=True, blank=True)
+    claim_expires_at = models.DateTimeField(null=True, blank=True)
+    actor_kind = models.CharField(max_length=16)
+    actor_identifier = models.CharField(max_length=150)
+    actor_name = models.CharField(max_length=150)
+    requested_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    error_code = models.CharField(max_length=100, blank=True)
+    request_id = models.CharField(max_length=100, blank=True)
+
+    objects = KeyOperationQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-requested_at"]
+        indexes: ClassVar = [
+            models.Index(fields=["state", "due_at"], name="keys_operation_due"),
+            models.Index(fields=["key", "-requested_at"], name="keys_operation_recent"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["key"],
+                condition=Q(exclusive=True, state__in=[state.value for state in UNDER_WAY]),
+                name="keys_one_exclusive_operation",
+            ),
+            models.CheckConstraint(
+                condition=Q(claim_token__isnull=True, claim_expires_at__isnull=True)
+                | Q(claim_token__isnull=False, claim_expires_at__isnull=False),
+                name="keys_claim_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=[state.value for state in UNDER_WAY], finished_at__isnull=True)
+                | (~Q(state__in=[state.value for state in UNDER_WAY]) & Q(finished_at__isnull=False)),
+                name="keys_finished_when_ended",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.key.name}"
+
+    @property
+    def what(self) -> OperationKind:
+        return OperationKind(self.kind)
+
+    @property
+    def is_under_way(self) -> bool:
+        return OperationState(self.state) in UNDER_WAY
+
+    @property
+    def steps_done(self) -> int:
+        """How many of ``steps`` are finished."""
+        if self.state == OperationState.SUCCEEDED:
+            return len(self.steps)
+        return int(self.steps.index(self.step))
+
+
+class KeyUse(models.Model):
+    """Signatures made with a key on one day (UTC)."""
+
+    key = models.ForeignKey(ManagedKey, on_delete=models.CASCADE, related_name="use")
+    day = models.DateField()
+    signatures = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering: ClassVar = ["-day"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["key", "day"], name="keys_use_once_a_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.signatures}"

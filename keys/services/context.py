@@ -1,0 +1,120 @@
+"""What a step of an operation works with: the claim, the key on record, the provider."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from uuid import UUID
+
+from django.conf import settings
+
+from cryptosources.providers.api import FullProvider, KeyInfo, KeyRef, KeyState
+from cryptosources.providers.errors import KeyMismatch, KeyNotFound
+from cryptosources.services.connections import provider_for
+from keys.lifecycle import OperationState, Residency
+from keys.models import Installation, KeyOperation, KeyVersion, ManagedKey
+
+INSTALLATION_TAG = "keymanager-installation"
+KEY_TAG = "keymanager-key"
+
+
+class ClaimLost(Exception):
+    """Another worker took the operation over: stop without touching anything."""
+
+
+class StepFailed(Exception):
+    """A step ended for good. ``residency`` is where the key was found to be; None leaves it as recorded."""
+
+    def __init__(self, message: str, *, code: str = "", residency: Residency | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.residency = residency
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """One step's view. HSM calls go through ``look`` or after ``guard``; writes wait for the outcome."""
+
+    operation: KeyOperation
+    token: UUID
+    clock: Callable[[], datetime]
+
+    @property
+    def key(self) -> ManagedKey:
+        return self.operation.key
+
+    @property
+    def ref(self) -> KeyRef:
+        return KeyRef(self.key.name)
+
+    @cached_property
+    def provider(self) -> FullProvider:
+        return provider_for(source=self.key.source)
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """What marks the key as ours in the HSM: no personal data, the HSM may copy tags anywhere."""
+        return {INSTALLATION_TAG: str(Installation.objects.get().pk), KEY_TAG: str(self.key.pk)}
+
+    def guard(self) -> None:
+        """Renew the claim just before an HSM call; ClaimLost when it is no longer ours.
+
+        The renewed claim is longer than any provider deadline and any task's hard limit, so nobody else
+        acts while the call is out.
+        """
+        renewed = KeyOperation.objects.filter(
+            pk=self.operation.pk, claim_token=self.token, state=OperationState.RUNNING
+        ).update(claim_expires_at=claim_end(self.clock()), due_at=claim_end(self.clock()))
+        if not renewed:
+            raise ClaimLost
+
+    def look(self) -> KeyInfo | None:
+        """The key as the HSM describes it, live or soft-deleted; None when it is not there at all."""
+        self.guard()
+        try:
+            return self.provider.describe_key(self.ref)
+        except KeyNotFound:
+            return None
+
+    def is_ours(self, info: KeyInfo) -> bool:
+        """The tags name this installation and this row."""
+        return all(info.tags.get(tag) == value for tag, value in self.tags.items())
+
+    def require_ours(self, info: KeyInfo) -> None:
+        """Nothing that this console did not make is ever changed: KeyMismatch otherwise.
+
+        A version on record with the same public key is proof; the tags must not name somebody else.
+        """
+        recorded = KeyVersion.objects.filter(key=self.key, version=info.ref.version or "").first()
+        foreign_tag = any(info.tags.get(tag, value) != value for tag, value in self.tags.items())
+        same_key = recorded is not None and bytes(recorded.public_key_der) == info.public_key_der
+        if foreign_tag or not same_key:
+            raise KeyMismatch(
+                f"The HSM's key {self.key.name} is not the one on record: its tags or its public key differ.",
+                operation=self.operation.step,
+                key=self.key.name,
+                request_id=info.request_id,
+            )
+
+    def require_live(self) -> KeyInfo:
+        """The live key, ours; StepFailed with what was found when it is not live."""
+        info = self.look()
+        if info is None or info.state is not KeyState.ACTIVE:
+            raise StepFailed(
+                "The key is not live in the HSM any more; somebody removed it outside this console.",
+                residency=residency_found(self.key, info),
+            )
+        self.require_ours(info)
+        return info
+
+
+def residency_found(key: ManagedKey, info: KeyInfo | None) -> Residency:
+    """The residency that a look at the HSM shows."""
+    if info is not None:
+        return Residency.RESIDENT if info.state is KeyState.ACTIVE else Residency.DELETED
+    return Residency.ABSENT if key.verified_backup_id else Residency.FAULTED
+
+
+def claim_end(now: datetime) -> datetime:
+    return now + timedelta(seconds=settings.CLAIM_SECONDS)

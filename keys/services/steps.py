@@ -1,0 +1,315 @@
+"""The steps of operations: each makes one change in the HSM and says what to write down.
+
+Every step looks before it acts, so a step repeated after a crash finds what its first run did. Steps
+write nothing themselves: they return a function that runs in the transaction which also settles the
+claim, so a holder that lost its claim changes no row.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
+from cryptosources.providers.api import KeyBackup as BackupBlob
+from cryptosources.providers.api import KeyInfo, KeyRef, KeySpec, KeyState
+from cryptosources.providers.errors import (
+    AccessDenied,
+    ForeignBackup,
+    KeyAlreadyExists,
+    KeyMismatch,
+    KeyNameReserved,
+    KeyNotFound,
+    OutcomeUnknown,
+)
+from cryptosources.services.gate import require_usable
+from keys import public_keys
+from keys.lifecycle import Residency, Step
+from keys.models import KeyBackup, KeyVersion
+from keys.services import use, writes
+from keys.services.context import StepContext, StepFailed, residency_found
+from secretstore.secret import Secret
+from secretstore.services import open_from, seal_into
+
+Write = Callable[[datetime], None]
+
+
+def create(step: StepContext) -> Write:
+    """Create the key, or adopt what an earlier run of this step created (its tags say so)."""
+    _require_gate(step)
+    info = step.look()
+    if info is None:
+        step.guard()
+        spec = KeySpec(step.key.name, KeyAlgorithm(step.key.algorithm), step.tags)
+        info = step.provider.create_key(spec)
+    elif not step.is_ours(info):
+        where = "live" if info.state is KeyState.ACTIVE else "soft-deleted"
+        raise StepFailed(
+            f"The HSM already has a {where} key of this name that this console did not create. "
+            "Choose another name.",
+            residency=Residency.NOT_CREATED,
+        )
+    versions = _versions(step)
+    resident = Step(step.operation.steps[-1]) is Step.CREATE
+    return lambda now: writes.created(step.key, info, versions, resident=resident, now=now)
+
+
+def back_up(step: StepContext) -> Write:
+    """Take a backup and seal it; a repeat finds the row of its first run."""
+    if KeyBackup.objects.filter(operation=step.operation).exists():
+        return _nothing
+    info = step.require_live()
+    versions = _versions(step)
+    step.guard()
+    blob = step.provider.backup_key(step.ref)
+    backup = KeyBackup(
+        key=step.key,
+        operation=step.operation,
+        origin=blob.origin,
+        size=len(blob.blob),
+        sha256=hashlib.sha256(blob.blob).hexdigest(),
+        versions=[version.ref.version for version in versions],
+    )
+    seal_into(backup, "sealed_blob", Secret(blob.blob))
+    return lambda now: writes.backed_up(step.key, backup, info, versions, now=now)
+
+
+def verify_backup(step: StepContext) -> Write:
+    """Open the committed blob and let the HSM open it too: a restore over the live key must be refused.
+
+    The refusal (*a key of that name exists*) shows that the HSM decrypted the blob and found our key's
+    name in it; a blob it cannot use is answered otherwise. Without the right to restore, the form is
+    all that can be checked, and the backup says so.
+    """
+    backup = KeyBackup.objects.get(operation=step.operation)
+    blob = _opened(step, backup)
+    step.require_live()
+    step.guard()
+    try:
+        step.provider.restore_key(blob)
+    except (KeyAlreadyExists, KeyNameReserved):
+        proof = "hsm"
+    except AccessDenied:
+        proof = "decoded"
+    else:
+        raise StepFailed(
+            "While its backup was verified the key vanished from the HSM and was restored from it. "
+            "Somebody removed it outside this console; look at the key before anything else."
+        )
+    return lambda now: writes.verified(step.key, backup, proof, now=now)
+
+
+def delete(step: StepContext) -> Write:
+    """Soft-delete the key, if it is live and ours. A key that is gone already counts as deleted."""
+    info = step.look()
+    if info is not None and info.state is KeyState.ACTIVE:
+        step.require_ours(info)
+        step.guard()
+        step.provider.delete_key(step.ref)
+        info = step.look()
+        if info is not None and info.state is KeyState.ACTIVE:
+            raise _not_settled(step)
+    found = residency_found(step.key, info)
+    return lambda now: writes.removed(step.key, found, info, now=now)
+
+
+def recover(step: StepContext) -> Write:
+    """Undo a soft delete; a key that is live already counts as recovered."""
+    _require_gate(step)
+    info = step.look()
+    if info is None:
+        raise StepFailed(
+            "The key is no longer among the HSM's deleted keys: its retention ended or it was purged.",
+            residency=residency_found(step.key, None),
+        )
+    step.require_ours(info)
+    return _bring_back(step, info)
+
+
+def purge(step: StepContext) -> Write:
+    """Remove a soft-deleted key for good.
+
+    Only with a committed backup that still opens and names this source, or a person's override.
+    """
+    override = str(step.operation.parameters.get("override_by") or "")
+    if not override:
+        _require_purge_backup(step)
+    info = step.look()
+    if info is not None:
+        if info.state is KeyState.ACTIVE:
+            raise StepFailed("The key is live in the HSM: delete it first.", residency=Residency.RESIDENT)
+        step.require_ours(info)
+        step.guard()
+        step.provider.purge_key(step.ref)
+        if step.look() is not None:
+            raise _not_settled(step)
+    return lambda now: writes.purged(step.key, override_by=override, now=now)
+
+
+def restore(step: StepContext) -> Write:
+    """Put the key back from its verified backup, all versions; a repeat finds it there."""
+    _require_gate(step)
+    info = step.look()
+    if info is not None:
+        step.require_ours(info)
+        return _bring_back(step, info)
+    if step.key.verified_backup is None:
+        raise StepFailed("No verified backup of this key is kept here.", residency=Residency.FAULTED)
+    blob = _opened(step, step.key.verified_backup)
+    step.guard()
+    try:
+        info = step.provider.restore_key(blob)
+    except (KeyAlreadyExists, KeyNameReserved) as error:
+        raise _not_settled(step) from error
+    except ForeignBackup as error:
+        raise StepFailed(error.message, code=error.code, residency=Residency.FAULTED) from error
+    step.require_ours(info)
+    _require_all_versions(step)
+    return lambda now: writes.resident(step.key, info, now=now)
+
+
+def note_versions(step: StepContext) -> Write:
+    """Write down the versions before a rotation, so that a repeat can tell whether it happened."""
+    _require_gate(step)
+    step.require_live()
+    names = [version.version for version in _listed(step)]
+    return lambda now: writes.memo(step.operation, {"versions": names}, now=now)
+
+
+def rotate(step: StepContext) -> Write:
+    """Add a version, unless one has been added since the versions were noted."""
+    _require_gate(step)
+    known = set(step.operation.memo["versions"])
+    if not [ref for ref in _listed(step) if ref.version not in known]:
+        step.guard()
+        step.provider.rotate_key(step.ref)
+    versions = _versions(step)
+    return lambda now: writes.rotated(step.key, versions, now=now)
+
+
+def sign(step: StepContext) -> Write:
+    """Sign the digest with the version named when it was asked for, and check it with the public key.
+
+    A repeat after a crash may make the HSM sign twice; only one result is ever written.
+    """
+    _require_gate(step)
+    parameters = step.operation.parameters
+    algorithm = SignatureAlgorithm(parameters["algorithm"])
+    digest = base64.b64decode(parameters["digest"])
+    version = KeyVersion.objects.get(key=step.key, version=parameters["version"])
+    step.guard()
+    try:
+        signature = step.provider.sign_digest(KeyRef(step.key.name, version.version), digest, algorithm)
+    except KeyNotFound:
+        step.require_live()
+        raise
+    public_key = bytes(version.public_key_der)
+    if not public_keys.verifies(public_key, digest=digest, signature=signature.value, algorithm=algorithm):
+        raise KeyMismatch(
+            "The HSM's signature does not verify under the public key on record; it is not handed out.",
+            operation="sign",
+            key=step.key.name,
+            request_id=signature.request_id,
+        )
+    result = {"signature": base64.b64encode(signature.value).decode(), "version": version.version}
+
+    def write(now: datetime) -> None:
+        writes.signed(step.operation, result, request_id=signature.request_id)
+        use.count_signatures(key=step.key, count=1, now=now)
+
+    return write
+
+
+STEPS: dict[Step, Callable[[StepContext], Write]] = {
+    Step.CREATE: create,
+    Step.BACK_UP: back_up,
+    Step.VERIFY_BACKUP: verify_backup,
+    Step.DELETE: delete,
+    Step.RECOVER: recover,
+    Step.PURGE: purge,
+    Step.RESTORE: restore,
+    Step.NOTE_VERSIONS: note_versions,
+    Step.ROTATE: rotate,
+    Step.SIGN: sign,
+}
+
+
+def _require_gate(step: StepContext) -> None:
+    """Inactive or unlicensed stops the work here, where it would reach the HSM, queued or not."""
+    require_usable(source=step.key.source, now=step.clock())
+
+
+def _bring_back(step: StepContext, info: KeyInfo) -> Write:
+    """A soft-deleted key of ours is recovered; a live one is taken as it is."""
+    if info.state is KeyState.SOFT_DELETED:
+        step.guard()
+        info = step.provider.recover_key(step.ref)
+        step.require_ours(info)
+    return lambda now: writes.resident(step.key, info, now=now)
+
+
+def _listed(step: StepContext) -> list[KeyRef]:
+    step.guard()
+    return [info.ref for info in step.provider.list_versions(step.key.name)]
+
+
+def _versions(step: StepContext) -> list[KeyInfo]:
+    """All versions with their public keys (listings do not carry them)."""
+    known = set(step.key.versions.values_list("version", flat=True))
+    found = []
+    for ref in _listed(step):
+        step.guard()
+        found.append(step.provider.describe_key(ref) if ref.version not in known else _recorded(step, ref))
+    return found
+
+
+def _recorded(step: StepContext, ref: KeyRef) -> KeyInfo:
+    version = step.key.versions.get(version=ref.version)
+    return KeyInfo(
+        ref=ref,
+        state=KeyState.ACTIVE,
+        public_key_der=bytes(version.public_key_der),
+        algorithm=KeyAlgorithm(step.key.algorithm),
+        created_at=version.created_at,
+    )
+
+
+def _require_all_versions(step: StepContext) -> None:
+    missing = set(step.key.versions.values_list("version", flat=True)) - {v.version for v in _listed(step)}
+    if missing:
+        raise StepFailed(
+            f"{len(missing)} version(s) on record did not come back with the backup.",
+            residency=Residency.FAULTED,
+        )
+
+
+def _opened(step: StepContext, backup: KeyBackup) -> BackupBlob:
+    """The committed blob, opened, its checksum compared and its form checked; StepFailed otherwise."""
+    blob = open_from(backup, "sealed_blob").reveal()
+    if hashlib.sha256(blob).hexdigest() != backup.sha256:
+        raise StepFailed("The backup's checksum does not fit: the stored blob was altered or damaged.")
+    opened = BackupBlob(blob, backup.origin)
+    step.provider.check_backup(opened)
+    return opened
+
+
+def _require_purge_backup(step: StepContext) -> None:
+    backup = step.key.verified_backup
+    if backup is None:
+        raise StepFailed("No verified backup of this key is kept here: back it up before it is purged.")
+    if backup.origin != step.key.source.dns_name:
+        raise StepFailed(
+            f"The backup was made by {backup.origin}, not by this source's HSM. "
+            "Recover the key and back it up again."
+        )
+    _opened(step, backup)
+
+
+def _not_settled(step: StepContext) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "The HSM does not show the change yet.", operation=step.operation.step, key=step.key.name
+    )
+
+
+def _nothing(now: datetime) -> None:
+    """There is nothing to write down: an earlier run of this step did."""
