@@ -1,0 +1,210 @@
+"""Crypto sources: how to reach one HSM or vault; and the record of its connection tests."""
+
+import uuid
+from datetime import date, datetime
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Length, Lower, Trim
+from django.db.models.lookups import GreaterThan
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from cryptosources.providers.api import ProviderKind
+from secretstore.fields import SealedField
+
+FRIENDLY_NAME_LENGTH = 100
+MAX_SECONDS = 2_147_483_647
+
+
+class SourceKind(models.TextChoices):
+    """The *Crypto Source Type*. The values are those of :class:`ProviderKind`."""
+
+    AZURE_MANAGED_HSM = ProviderKind.AZURE_MANAGED_HSM.value, _("Azure Managed HSM")
+    MEMORY = ProviderKind.MEMORY.value, _("In memory (tests only)")
+
+
+class SourceStatus(models.TextChoices):
+    ACTIVE = "active", _("Active")
+    INACTIVE = "inactive", _("Inactive")
+
+
+class SignInMethod(models.TextChoices):
+    CLIENT_SECRET = "client_secret", _("Client secret")
+
+
+class CryptoSourceQuerySet(models.QuerySet["CryptoSource"]):
+    def with_last_test(self) -> Self:
+        """Annotate ``last_test_at`` and ``last_test_healthy``: the newest test that came to its end."""
+        finished = ConnectionTest.objects.filter(
+            source=models.OuterRef("pk"), state=ConnectionTest.State.FINISHED
+        ).order_by("-finished_at")
+        return self.annotate(
+            last_test_at=models.Subquery(finished.values("finished_at")[:1]),
+            last_test_healthy=models.Subquery(finished.values("healthy")[:1]),
+        )
+
+
+class CryptoSource(models.Model):
+    """One HSM or vault and the credential that opens it.
+
+    Written by :mod:`cryptosources.services.sources` only. ``revision`` grows by one with every write, so
+    an edit that was based on an older state is noticed, and workers know when to connect anew.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    status = models.CharField(_("Status"), max_length=10, choices=SourceStatus, default=SourceStatus.INACTIVE)
+    friendly_name = models.CharField(_("Friendly Name"), max_length=FRIENDLY_NAME_LENGTH)
+    kind = models.CharField(_("Crypto Source Type"), max_length=40, choices=SourceKind)
+    dns_name = models.CharField(_("DNS Name"), max_length=300, blank=True)
+    token_endpoint = models.CharField(_("Endpoint OAuth 2.0 Token"), max_length=500, blank=True)
+    application_id = models.UUIDField(_("Application ID"), null=True, blank=True)
+    sealed_secret = SealedField(null=True, blank=True)
+    secret_expires_on = models.DateField(_("Key expires on"), null=True, blank=True)
+    secret_expiry_assumed = models.BooleanField(default=False)
+    backup_restore = models.BooleanField(_("Enable Key Backup & Restore"), default=False)
+    keep_after_signing = models.BooleanField(
+        _("Do not instantly remove key from Azure after signing"), default=False
+    )
+    remove_after_seconds = models.PositiveIntegerField(
+        _("Remove the keys after (seconds)"), null=True, blank=True
+    )
+    trusted_roots = models.TextField(_("Trusted root certificates"), blank=True)
+    sign_in_method = models.CharField(
+        _("Sign-in method"), max_length=20, choices=SignInMethod, default=SignInMethod.CLIENT_SECRET
+    )
+    revision = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.CharField(max_length=200, blank=True)
+    updated_at = models.DateTimeField(default=timezone.now)
+    updated_by = models.CharField(max_length=200, blank=True)
+
+    objects = CryptoSourceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("crypto source")
+        ordering = (Lower("friendly_name"),)
+        permissions = (
+            ("toggle_cryptosource", "Can switch crypto sources Active or Inactive"),
+            ("test_cryptosource", "Can test the connection of crypto sources"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                Lower("friendly_name"),
+                name="source_friendly_name_unique",
+                violation_error_message=_("Another crypto source has this Friendly Name."),
+            ),
+            models.CheckConstraint(
+                condition=GreaterThan(Length(Trim("friendly_name")), 0), name="source_friendly_name_given"
+            ),
+            models.CheckConstraint(condition=Q(kind__in=SourceKind.values), name="source_kind_known"),
+            models.CheckConstraint(condition=Q(status__in=SourceStatus.values), name="source_status_known"),
+            models.CheckConstraint(
+                condition=Q(sign_in_method__in=SignInMethod.values), name="source_sign_in_method_known"
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind=SourceKind.AZURE_MANAGED_HSM)
+                | Q(
+                    dns_name__startswith="https://",
+                    token_endpoint__startswith="https://",
+                    application_id__isnull=False,
+                    sealed_secret__isnull=False,
+                    secret_expires_on__isnull=False,
+                ),
+                name="source_azure_complete",
+            ),
+            models.CheckConstraint(
+                condition=Q(keep_after_signing=False) | Q(backup_restore=True),
+                name="source_keep_needs_backup",
+            ),
+            models.CheckConstraint(
+                condition=Q(keep_after_signing=False, remove_after_seconds__isnull=True)
+                | Q(
+                    keep_after_signing=True,
+                    remove_after_seconds__gte=1,
+                    remove_after_seconds__lte=MAX_SECONDS,
+                    remove_after_seconds__isnull=False,
+                ),
+                name="source_seconds_go_with_keep",
+            ),
+            models.CheckConstraint(condition=Q(revision__gte=1), name="source_revision_positive"),
+        )
+
+    def __str__(self) -> str:
+        return self.friendly_name
+
+    @property
+    def is_active(self) -> bool:
+        return self.status == SourceStatus.ACTIVE
+
+    @property
+    def provider_kind(self) -> ProviderKind:
+        return ProviderKind(self.kind)
+
+    @property
+    def address(self) -> str:
+        """The host that people recognise the source by (without the scheme)."""
+        return self.dns_name.removeprefix("https://")
+
+    def secret_days_left(self, today: date) -> int | None:
+        """Whole days until the Key's end date; negative when it has passed; None without a Key."""
+        return None if self.secret_expires_on is None else (self.secret_expires_on - today).days
+
+
+class ConnectionTest(models.Model):
+    """One run of *Test connection*: request, claim and result in one row.
+
+    PENDING → RUNNING (a worker's claim) → FINISHED (``healthy`` says how) or FAILED (the test itself could
+    not be carried out; ``problem`` says why). ``steps`` grows while it runs.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("waiting for a worker")
+        RUNNING = "running", _("running")
+        FINISHED = "finished", _("finished")
+        FAILED = "failed", _("not carried out")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    source = models.ForeignKey(CryptoSource, on_delete=models.CASCADE, related_name="tests")
+    source_revision = models.PositiveIntegerField()
+    state = models.CharField(max_length=10, choices=State, default=State.PENDING)
+    steps = models.JSONField(default=list)
+    healthy = models.BooleanField(null=True)
+    problem = models.TextField(blank=True)
+    requested_by = models.CharField(max_length=200)
+    created_at = models.DateTimeField()
+    claim_token = models.UUIDField(null=True, editable=False)
+    claim_expires_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("connection test")
+        ordering = ("-created_at",)
+        default_permissions = ()
+        indexes = (models.Index(fields=("source", "-created_at"), name="connectiontest_source_newest"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(state="pending", claim_token__isnull=True, finished_at__isnull=True)
+                | Q(state="running", claim_token__isnull=False, claim_expires_at__isnull=False)
+                | Q(state="finished", healthy__isnull=False, finished_at__isnull=False)
+                | (Q(state="failed", finished_at__isnull=False) & ~Q(problem="")),
+                name="connectiontest_state_consistent",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.source} · {self.get_state_display()}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in (self.State.FINISHED, self.State.FAILED)
+
+    def claim_expired(self, now: datetime) -> bool:
+        """Running, and its worker has been silent longer than a worker can live."""
+        return (
+            self.state == self.State.RUNNING
+            and self.claim_expires_at is not None
+            and self.claim_expires_at < now
+        )

@@ -1,0 +1,275 @@
+"""Creating, changing, switching and deleting crypto sources.
+
+Every write is one transaction with its audit record, and a conditional update on ``revision``: two
+people cannot overwrite each other unnoticed.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, ProtectedError
+from django.utils import timezone
+
+from audit.services import Actor, record
+from cryptosources.errors import (
+    EditConflict,
+    InvalidSource,
+    SourceError,
+    SourceGone,
+    SourceInactive,
+    SourceInUse,
+)
+from cryptosources.models import CryptoSource, SourceStatus
+from cryptosources.rules import Columns, advice, check
+from cryptosources.services.gate import require_licensed, require_usable
+from cryptosources.settings_value import SourceSettings
+from secretstore.services import seal_into
+
+__all__ = (
+    "EditConflict",
+    "InvalidSource",
+    "SourceError",
+    "SourceGone",
+    "SourceInUse",
+    "SourceInactive",
+    "SourceSettings",
+    "activate",
+    "advice",
+    "assumed_expiry",
+    "check_settings",
+    "create_source",
+    "deactivate",
+    "delete_source",
+    "require_usable",
+    "update_source",
+)
+
+_NOT_A_SECRET: Final = "replaced"
+ASSUMED_LIFE_YEARS: Final = 2
+
+
+def assumed_expiry(now: datetime) -> date:
+    """The end date of a Key whose owner named none: two years, the longest that Entra's page offers."""
+    today = timezone.localdate(now)
+    try:
+        return today.replace(year=today.year + ASSUMED_LIFE_YEARS)
+    except ValueError:  # 29 February
+        return today.replace(year=today.year + ASSUMED_LIFE_YEARS, day=28)
+
+
+def check_settings(*, entered: SourceSettings, existing: CryptoSource | None) -> Columns:
+    """All rules, and that the Friendly Name is free. Raises ``InvalidSource`` naming the fields."""
+    try:
+        columns = check(entered, existing=existing)
+    except InvalidSource as refused:
+        if "friendly_name" not in refused.problems and _name_taken(entered.friendly_name, existing):
+            raise InvalidSource({"friendly_name": [_TAKEN], **refused.problems}) from None
+        raise
+    if _name_taken(columns.friendly_name, existing):
+        raise InvalidSource({"friendly_name": [_TAKEN]})
+    return columns
+
+
+_TAKEN: Final = "Another crypto source has this Friendly Name (capital letters make no difference)."
+
+
+def _name_taken(name: str, existing: CryptoSource | None) -> bool:
+    """Compares as Unicode does: SQLite's own ``lower()`` knows ASCII only. There are dozens of sources."""
+    others = CryptoSource.objects.exclude(pk=existing.pk) if existing else CryptoSource.objects.all()
+    return name.casefold() in {other.casefold() for other in others.values_list("friendly_name", flat=True)}
+
+
+def create_source(
+    *, entered: SourceSettings, active: bool = False, actor: Actor, now: datetime
+) -> CryptoSource:
+    """Raises ``InvalidSource`` | ``FeatureNotLicensed``. The Key is sealed; only workers can open it."""
+    require_licensed(kind=entered.kind, now=now)
+    with transaction.atomic():
+        columns = check_settings(entered=entered, existing=None)
+        source = CryptoSource(
+            id=uuid.uuid4(),
+            status=SourceStatus.ACTIVE if active else SourceStatus.INACTIVE,
+            created_at=now,
+            created_by=actor.name,
+            updated_at=now,
+            updated_by=actor.name,
+            **dict(columns.items()),
+        )
+        for name, value in _credential(entered, source, now).items():
+            setattr(source, name, value)
+        _save_unique(source)
+        _record("source.created", source, actor, now, _shown(source))
+    return source
+
+
+def _save_unique(source: CryptoSource) -> None:
+    """Insert; a name taken in this very moment becomes the same problem as one taken before."""
+    try:
+        with transaction.atomic():
+            source.save(force_insert=True)
+    except IntegrityError as error:
+        if "friendly_name" in str(error):
+            raise InvalidSource({"friendly_name": [_TAKEN]}) from error
+        raise
+
+
+def _credential(entered: SourceSettings, source: CryptoSource, now: datetime) -> dict[str, object]:
+    """The columns of the Key that change: the sealed value, its end date and where that date is from."""
+    changed: dict[str, object] = {}
+    if entered.key is not None:
+        seal_into(source, "sealed_secret", entered.key)
+        changed["sealed_secret"] = source.sealed_secret
+    if entered.secret_expires_on is not None and entered.secret_expires_on != source.secret_expires_on:
+        changed |= {"secret_expires_on": entered.secret_expires_on, "secret_expiry_assumed": False}
+    elif source.secret_expires_on is None and entered.key is not None:
+        changed |= {"secret_expires_on": assumed_expiry(now), "secret_expiry_assumed": True}
+    return changed
+
+
+def update_source(
+    *,
+    source_id: uuid.UUID,
+    based_on: int,
+    entered: SourceSettings,
+    active: bool | None = None,
+    actor: Actor,
+    now: datetime,
+) -> CryptoSource:
+    """Change a source that was shown at revision ``based_on``; ``active`` None leaves the status alone.
+
+    Nothing is written when nothing differs. Raises ``EditConflict`` when the source has changed since,
+    ``SourceGone``, ``InvalidSource`` or ``FeatureNotLicensed``.
+    """
+    require_licensed(kind=entered.kind, now=now)
+    with transaction.atomic():
+        source = _at_revision(source_id, based_on, entered.friendly_name)
+        columns = check_settings(entered=entered, existing=source)
+        before = _shown(source)
+        changes = columns.changes(source) | _credential(entered, source, now)
+        if active is not None and active != source.is_active:
+            changes["status"] = SourceStatus.ACTIVE if active else SourceStatus.INACTIVE
+        if not changes:
+            return source
+        _write(source, changes, actor, now)
+        _record("source.updated", source, actor, now, _differences(before, source, changes))
+    return source
+
+
+def _at_revision(source_id: uuid.UUID, revision: int, name: str) -> CryptoSource:
+    source = CryptoSource.objects.filter(pk=source_id).first()
+    if source is None:
+        raise SourceGone(name)
+    if source.revision != revision:
+        raise EditConflict(source.friendly_name, source.updated_by)
+    return source
+
+
+def _write(source: CryptoSource, changes: Mapping[str, object], actor: Actor, now: datetime) -> None:
+    """Conditional update; brings ``source`` up to date. Raises ``EditConflict`` | ``InvalidSource``."""
+    mine = CryptoSource.objects.filter(pk=source.pk, revision=source.revision)
+    values = {**changes, "updated_at": now, "updated_by": actor.name}
+    try:
+        with transaction.atomic():
+            changed = mine.update(**values, revision=F("revision") + 1)
+    except IntegrityError as error:
+        if "friendly_name" in str(error):
+            raise InvalidSource({"friendly_name": [_TAKEN]}) from error
+        raise
+    source.refresh_from_db()
+    if not changed:
+        raise EditConflict(source.friendly_name, source.updated_by)
+
+
+def activate(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
+    """Make a source Active. False when it was so already. Raises ``SourceGone`` | ``FeatureNotLicensed``."""
+    kind = CryptoSource.objects.filter(pk=source_id).first()
+    if kind is not None:
+        require_licensed(kind=kind.provider_kind, now=now)
+    return _switch(source_id, SourceStatus.ACTIVE, "source.activated", actor, now)
+
+
+def deactivate(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
+    """Make a source Inactive, at once for queued work too. False when it was so already. ``SourceGone``."""
+    return _switch(source_id, SourceStatus.INACTIVE, "source.deactivated", actor, now)
+
+
+def _switch(source_id: uuid.UUID, status: SourceStatus, action: str, actor: Actor, now: datetime) -> bool:
+    with transaction.atomic():
+        changed = (
+            CryptoSource.objects.filter(pk=source_id)
+            .exclude(status=status)
+            .update(status=status, revision=F("revision") + 1, updated_at=now, updated_by=actor.name)
+        )
+        source = CryptoSource.objects.filter(pk=source_id).first()
+        if source is None:
+            raise SourceGone("The crypto source")
+        if changed:
+            _record(action, source, actor, now, {})
+    return bool(changed)
+
+
+def delete_source(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> str:
+    """Delete a source with its Key; returns its name. Raises ``SourceInUse`` while keys depend on it."""
+    with transaction.atomic():
+        source = CryptoSource.objects.select_for_update().filter(pk=source_id).first()
+        if source is None:
+            raise SourceGone("The crypto source")
+        try:
+            source.delete()
+        except ProtectedError as error:
+            raise SourceInUse(source.friendly_name, len(error.protected_objects)) from error
+        source.pk = source_id
+        _record("source.deleted", source, actor, now, _shown(source))
+    return source.friendly_name
+
+
+_SHOWN: Final = (
+    "status",
+    "friendly_name",
+    "kind",
+    "dns_name",
+    "token_endpoint",
+    "application_id",
+    "secret_expires_on",
+    "backup_restore",
+    "keep_after_signing",
+    "remove_after_seconds",
+    "trusted_roots",
+    "sign_in_method",
+)
+
+
+def _shown(source: CryptoSource) -> dict[str, object]:
+    """The settings as an audit record holds them: everything but the Key."""
+    plain = (bool, int, type(None))
+    values = {name: getattr(source, name) for name in _SHOWN}
+    return {name: value if isinstance(value, plain) else str(value) for name, value in values.items()}
+
+
+def _differences(
+    before: Mapping[str, object], source: CryptoSource, changes: Mapping[str, object]
+) -> dict[str, object]:
+    after = _shown(source)
+    told: dict[str, object] = {
+        name: {"from": before[name], "to": after[name]} for name in _SHOWN if before[name] != after[name]
+    }
+    if "sealed_secret" in changes:
+        told["key"] = _NOT_A_SECRET
+    return told
+
+
+def _record(
+    action: str, source: CryptoSource, actor: Actor, now: datetime, details: Mapping[str, object]
+) -> None:
+    record(
+        action=action,
+        actor=actor,
+        subject_type="cryptosource",
+        subject_id=str(source.pk),
+        subject_name=source.friendly_name,
+        details=details,
+        now=now,
+    )
