@@ -1,6 +1,6 @@
 """Public keys and signatures outside the HSM: PEM, JWK, verification, DER and raw ECDSA. Pure."""
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -41,7 +41,7 @@ def to_jwk(public_key_der: bytes, *, key_id: str) -> dict[str, Any]:
         jwk = ECAlgorithm.to_jwk(key, as_dict=True)
     else:
         raise TypeError(f"{type(key).__name__} has no JWK form here")
-    members = {name: value for name, value in cast("dict[str, Any]", jwk).items() if name != "key_ops"}
+    members = {name: value for name, value in jwk.items() if name != "key_ops"}
     return {"kid": key_id, "use": "sig", **members}
 
 

@@ -33,7 +33,7 @@ def resend_due(*, now: datetime, limit: int = 200) -> int:
 
 def next_look(*, now: datetime, sends: int) -> datetime:
     """When to look again at an operation that was sent ``sends`` times before."""
-    wait = timedelta(seconds=settings.RESEND_SECONDS) * 2 ** min(sends, 10)
+    wait = timedelta(seconds=settings.RESEND_SECONDS * 2.0 ** min(sends, 10))
     return now + min(wait, _LONGEST_WAIT)
 
 

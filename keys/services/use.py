@@ -1,6 +1,6 @@
 """Counting signatures per key and day (UTC)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -20,5 +20,5 @@ def count_signatures(*, key: ManagedKey, count: int, now: datetime) -> None:
         _add(key, day, count)
 
 
-def _add(key: ManagedKey, day: object, count: int) -> int:
+def _add(key: ManagedKey, day: date, count: int) -> int:
     return KeyUse.objects.filter(key=key, day=day).update(signatures=F("signatures") + count)
