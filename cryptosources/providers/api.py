@@ -4,7 +4,7 @@ Providers do not retry; services decide, in one place. Every call ends within th
 deadline. All values are frozen and their ``repr`` shows no secret.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,9 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
+
+Clock = Callable[[], datetime]
+"""Gives the time now, aware and in UTC; passed in so that tests can set it."""
 
 
 class ProviderKind(StrEnum):
@@ -26,6 +29,21 @@ class Capability(StrEnum):
 
     BACKUP = "backup"
     PURGE = "purge"
+    ROTATE = "rotate"
+
+
+class Right(StrEnum):
+    """What a source's account may be asked to do; the names that ``check_health`` takes."""
+
+    CREATE = "create"
+    READ = "read"
+    SIGN = "sign"
+    BACKUP = "backup"
+    RESTORE = "restore"
+    DELETE = "delete"
+    PURGE = "purge"
+    READ_DELETED = "read_deleted"
+    RECOVER = "recover"
     ROTATE = "rotate"
 
 
@@ -86,11 +104,16 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class KeyBackup:
-    """A backup blob (opaque bytes, sensitive) and the address of the HSM that made it."""
+    """A backup blob (opaque bytes, sensitive), the address of the HSM that made it and the key's name.
+
+    Give the ``name`` when restoring: the blob does not show it, and it is needed to tell
+    KeyAlreadyExists from KeyNameReserved when the HSM refuses.
+    """
 
     blob: bytes = field(repr=False)
     origin: str
     request_id: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +168,7 @@ class CryptoProvider(Protocol):
         """The connection test, step by step, on a fresh credential; stops after a step that the rest needs.
 
         Never raises a :class:`ProviderError`: a failure is a step. ``needed_rights`` are
-        operation names (``create``, ``read``, ``sign``, ``backup``, ``restore``, ``delete``,
-        ``purge``, ``read_deleted``, ``recover``); None means all that this provider can do.
+        values of :class:`Right`; None means all that this provider can do.
         """
         ...
 

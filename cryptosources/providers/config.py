@@ -39,6 +39,7 @@ class MemoryConfig:
     name: str
     domain: str = "memory"
     purge_protection: bool = False
+    retention_days: int = 90
 
 
 ProviderConfig = AzureConfig | MemoryConfig

@@ -1,0 +1,482 @@
+"""An HSM in this process's memory that keeps a Managed HSM's rules: for tests, never for real keys.
+
+Providers opened with the same name share one :class:`MemoryHsm`; :func:`memory_hsm` gives tests the
+same object, to inject failures and to count calls. HSMs with the same ``domain`` restore each other's
+backups, as Managed HSMs that share a security domain do.
+"""
+
+import base64
+import json
+import os
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from cryptosources.providers.algorithms import (
+    KeyAlgorithm,
+    SignatureAlgorithm,
+    require_digest,
+    signature_algorithms,
+)
+from cryptosources.providers.api import (
+    Capability,
+    Clock,
+    HealthStep,
+    KeyBackup,
+    KeyInfo,
+    KeyRef,
+    KeySpec,
+    KeyState,
+    ProviderKind,
+    Right,
+    Signature,
+    StepOutcome,
+)
+from cryptosources.providers.config import MemoryConfig, Timeouts
+from cryptosources.providers.errors import (
+    AccessDenied,
+    ForeignBackup,
+    KeyAlreadyExists,
+    KeyNameReserved,
+    KeyNotFound,
+    ProviderError,
+    PurgeProtected,
+    UnsupportedOperation,
+)
+from cryptosources.providers.signatures import prehashed, rsa_padding
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+_MAGIC: Final = b"memory-hsm-backup."
+_CURVES: Final[dict[str, ec.EllipticCurve]] = {
+    "P-256": ec.SECP256R1(),
+    "P-256K": ec.SECP256K1(),
+    "P-384": ec.SECP384R1(),
+    "P-521": ec.SECP521R1(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    identifier: str
+    private_key: PrivateKey = field(repr=False)
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredKey:
+    name: str
+    algorithm: KeyAlgorithm
+    versions: tuple[_Version, ...]
+    updated_at: datetime
+    tags: dict[str, str]
+    deleted_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Failure:
+    operation: str
+    error: ProviderError
+    after: bool
+
+
+class MemoryHsm:
+    """One simulated HSM. Every operation holds the lock, so threads see it whole."""
+
+    def __init__(self, config: MemoryConfig) -> None:
+        self.config = config
+        self.keys: dict[str, _StoredKey] = {}
+        self.calls: Counter[str] = Counter()
+        self.denied: set[Right] = set()
+        self._failures: list[_Failure] = []
+        self.lock = threading.RLock()
+
+    def fail_next(self, operation: str, error: ProviderError, *, times: int = 1, after: bool = False) -> None:
+        """Let the next ``times`` calls of an operation (a :class:`Right`'s value) end in ``error``.
+
+        With ``after`` the operation takes effect first, as when only the answer was lost.
+        """
+        with self.lock:
+            self._failures.extend(_Failure(operation, error, after) for _ in range(times))
+
+    def deny(self, right: Right) -> None:
+        """Take a right away from the account, until :meth:`allow`."""
+        self.denied.add(right)
+
+    def allow(self, right: Right) -> None:
+        self.denied.discard(right)
+
+    @contextmanager
+    def operation(self, right: Right, name: str = "") -> Iterator[None]:
+        """Run one operation under the lock, with the right checked and injected failures raised."""
+        with self.lock:
+            self.calls[right.value] += 1
+            if right in self.denied:
+                raise AccessDenied(
+                    f"The account has no right to {right} here.",
+                    missing_right=right.value,
+                    operation=right.value,
+                    key=name,
+                    code="AccessDenied",
+                )
+            failure = self._take_failure(right.value)
+            if failure and not failure.after:
+                raise failure.error
+            yield
+            if failure:
+                raise failure.error
+
+    def _take_failure(self, operation: str) -> _Failure | None:
+        for failure in self._failures:
+            if failure.operation == operation:
+                self._failures.remove(failure)
+                return failure
+        return None
+
+    def live(self, name: str, operation: Right) -> _StoredKey:
+        key = self.keys.get(name)
+        if key is None or key.deleted_at is not None:
+            raise KeyNotFound(f"There is no key {name}.", operation=operation, key=name, code="KeyNotFound")
+        return key
+
+    def deleted(self, name: str) -> _StoredKey | None:
+        key = self.keys.get(name)
+        return key if key is not None and key.deleted_at is not None else None
+
+    def require_free(self, name: str, operation: Right) -> None:
+        """KeyAlreadyExists | KeyNameReserved unless nothing holds the name."""
+        key = self.keys.get(name)
+        if key is None:
+            return
+        if key.deleted_at is None:
+            raise KeyAlreadyExists(f"A key {name} exists.", operation=operation, key=name, code="Conflict")
+        raise KeyNameReserved(
+            f"A deleted key holds the name {name}; recover or purge it first.",
+            operation=operation,
+            key=name,
+            code="Conflict",
+        )
+
+    def forget_expired(self, now: datetime) -> None:
+        """Drop deleted keys whose retention is over, as the real service does by itself."""
+        limit = timedelta(days=self.config.retention_days)
+        for key in list(self.keys.values()):
+            if key.deleted_at is not None and key.deleted_at + limit <= now:
+                del self.keys[key.name]
+
+
+_hsms: dict[str, MemoryHsm] = {}
+_hsms_lock = threading.Lock()
+
+
+def memory_hsm(config: MemoryConfig) -> MemoryHsm:
+    """The HSM of that name in this process, made at first use."""
+    with _hsms_lock:
+        return _hsms.setdefault(config.name, MemoryHsm(config))
+
+
+def forget_memory_hsms() -> None:
+    """Forget every simulated HSM: for the end of a test."""
+    with _hsms_lock:
+        _hsms.clear()
+
+
+class MemoryProvider:
+    """The provider over one :class:`MemoryHsm`."""
+
+    kind = ProviderKind.MEMORY
+    capabilities = frozenset({Capability.BACKUP, Capability.PURGE, Capability.ROTATE})
+
+    def __init__(self, config: MemoryConfig, *, clock: Clock, timeouts: Timeouts) -> None:
+        self._config = config
+        self._clock = clock
+        self._timeouts = timeouts
+        self.hsm = memory_hsm(config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def check_health(self, *, needed_rights: frozenset[str] | None = None) -> Iterator[HealthStep]:
+        yield HealthStep(
+            "address", "Address", StepOutcome.PASSED, f"The in-memory HSM {self._config.name} is here."
+        )
+        for right in Right:
+            if needed_rights is None or right.value in needed_rights:
+                yield self._right_step(right)
+
+    def _right_step(self, right: Right) -> HealthStep:
+        label = f"Right: {right.value.replace('_', ' ')}"
+        if right in self.hsm.denied:
+            return HealthStep(
+                f"right:{right}",
+                label,
+                StepOutcome.FAILED,
+                "The account does not have this right.",
+                code="AccessDenied",
+                remedy=f"Give the account the right {right}.",
+            )
+        return HealthStep(f"right:{right}", label, StepOutcome.PASSED, "The account has this right.")
+
+    def create_key(self, spec: KeySpec) -> KeyInfo:
+        """KeyAlreadyExists | KeyNameReserved."""
+        with self._operation(Right.CREATE, spec.name) as now:
+            self.hsm.require_free(spec.name, Right.CREATE)
+            version = _new_version(spec.algorithm, now)
+            key = _StoredKey(spec.name, spec.algorithm, (version,), now, dict(spec.tags))
+            self.hsm.keys[spec.name] = key
+            return self._info(key)
+
+    def describe_key(self, ref: KeyRef) -> KeyInfo:
+        """KeyNotFound."""
+        with self._operation(Right.READ, ref.name):
+            key = self.hsm.deleted(ref.name) or self.hsm.live(ref.name, Right.READ)
+            return self._info(key, ref.version)
+
+    def list_keys(self, *, deleted: bool = False) -> Iterator[KeyInfo]:
+        with self._operation(Right.READ_DELETED if deleted else Right.READ):
+            found = [
+                replace(self._info(key), public_key_der=None, algorithm=None, ref=KeyRef(key.name))
+                for key in self.hsm.keys.values()
+                if (key.deleted_at is not None) is deleted
+            ]
+        yield from found
+
+    def sign_digest(self, ref: KeyRef, digest: bytes, algorithm: SignatureAlgorithm) -> Signature:
+        """KeyNotFound | UnsupportedOperation when key and algorithm do not fit | DigestMismatch."""
+        require_digest(algorithm, digest)
+        with self._operation(Right.SIGN, ref.name):
+            key = self.hsm.live(ref.name, Right.SIGN)
+            version = _find_version(key, ref.version, Right.SIGN)
+        if algorithm not in signature_algorithms(key.algorithm):
+            raise UnsupportedOperation(
+                f"A key of type {key.algorithm} cannot sign with {algorithm}.",
+                operation=Right.SIGN,
+                key=ref.name,
+                code="BadParameter",
+            )
+        value = _sign(version.private_key, digest, algorithm)
+        return Signature(value, KeyRef(key.name, version.identifier), _request_id())
+
+    def delete_key(self, ref: KeyRef) -> None:
+        with self._operation(Right.DELETE, ref.name) as now:
+            key = self.hsm.keys.get(ref.name)
+            if key is not None and key.deleted_at is None:
+                self.hsm.keys[ref.name] = replace(key, deleted_at=now)
+
+    def backup_key(self, ref: KeyRef) -> KeyBackup:
+        """KeyNotFound."""
+        with self._operation(Right.BACKUP, ref.name):
+            key = self.hsm.live(ref.name, Right.BACKUP)
+        blob = _MAGIC + base64.b64encode(_dump(key, self._config.domain))
+        return KeyBackup(blob=blob, origin=self._origin, request_id=_request_id(), name=key.name)
+
+    def check_backup(self, backup: KeyBackup) -> None:
+        """ForeignBackup."""
+        self._load(backup)
+
+    def restore_key(self, backup: KeyBackup) -> KeyInfo:
+        """KeyAlreadyExists | KeyNameReserved | ForeignBackup."""
+        with self._operation(Right.RESTORE, backup.name):
+            key = self._load(backup)
+            self.hsm.require_free(key.name, Right.RESTORE)
+            self.hsm.keys[key.name] = key
+            return self._info(key)
+
+    def purge_key(self, ref: KeyRef) -> None:
+        """PurgeProtected. A live key is left alone."""
+        with self._operation(Right.PURGE, ref.name):
+            if self.hsm.deleted(ref.name) is None:
+                return
+            if self._config.purge_protection:
+                raise PurgeProtected(
+                    f"This HSM keeps {ref.name} until its retention ends.",
+                    operation=Right.PURGE,
+                    key=ref.name,
+                    code="Forbidden",
+                )
+            del self.hsm.keys[ref.name]
+
+    def recover_key(self, ref: KeyRef) -> KeyInfo:
+        """KeyNotFound | KeyAlreadyExists when it is live."""
+        with self._operation(Right.RECOVER, ref.name):
+            key = self.hsm.deleted(ref.name)
+            if key is None:
+                self.hsm.live(ref.name, Right.RECOVER)
+                raise KeyAlreadyExists(f"The key {ref.name} is live.", operation=Right.RECOVER, key=ref.name)
+            self.hsm.keys[ref.name] = replace(key, deleted_at=None)
+            return self._info(self.hsm.keys[ref.name])
+
+    def rotate_key(self, ref: KeyRef) -> KeyInfo:
+        """KeyNotFound."""
+        with self._operation(Right.ROTATE, ref.name) as now:
+            key = self.hsm.live(ref.name, Right.ROTATE)
+            versions = (*key.versions, _new_version(key.algorithm, now))
+            self.hsm.keys[ref.name] = replace(key, versions=versions, updated_at=now)
+            return self._info(self.hsm.keys[ref.name])
+
+    def list_versions(self, name: str) -> Iterator[KeyInfo]:
+        with self._operation(Right.READ, name):
+            key = self.hsm.live(name, Right.READ)
+            found = [
+                replace(self._info(key, version.identifier), public_key_der=None, algorithm=None)
+                for version in key.versions
+            ]
+        yield from found
+
+    @property
+    def _origin(self) -> str:
+        return f"memory:{self._config.name}"
+
+    @contextmanager
+    def _operation(self, right: Right, name: str = "") -> Iterator[datetime]:
+        now = self._clock()
+        with self.hsm.operation(right, name):
+            self.hsm.forget_expired(now)
+            yield now
+
+    def _load(self, backup: KeyBackup) -> _StoredKey:
+        try:
+            domain, key = _parse(backup.blob)
+        except (ValueError, KeyError, TypeError) as err:
+            raise _foreign("The backup blob is damaged or not one of this HSM's.", backup.name) from err
+        if domain != self._config.domain:
+            raise _foreign("The backup blob belongs to another security domain.", backup.name)
+        return key
+
+    def _info(self, key: _StoredKey, version: str | None = None) -> KeyInfo:
+        chosen = _find_version(key, version, Right.READ)
+        retention = timedelta(days=self._config.retention_days)
+        level = "Recoverable" if self._config.retention_days == 90 else "CustomizedRecoverable"
+        return KeyInfo(
+            ref=KeyRef(key.name, chosen.identifier),
+            state=KeyState.SOFT_DELETED if key.deleted_at else KeyState.ACTIVE,
+            public_key_der=_public_der(chosen.private_key),
+            algorithm=key.algorithm,
+            created_at=chosen.created_at,
+            updated_at=key.updated_at,
+            recovery_level=level if self._config.purge_protection else f"{level}+Purgeable",
+            purgeable=not self._config.purge_protection,
+            deleted_at=key.deleted_at,
+            scheduled_purge_at=key.deleted_at + retention if key.deleted_at else None,
+            tags=dict(key.tags),
+            request_id=_request_id(),
+        )
+
+
+def _foreign(message: str, name: str) -> ForeignBackup:
+    return ForeignBackup(message, operation=Right.RESTORE, key=name, code="MalformedBackupBlob")
+
+
+def _request_id() -> str:
+    return secrets.token_hex(16)
+
+
+def _new_version(algorithm: KeyAlgorithm, now: datetime) -> _Version:
+    key: PrivateKey
+    if algorithm.is_rsa:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=algorithm.rsa_bits)
+    else:
+        key = ec.generate_private_key(_CURVES[algorithm.curve])
+    return _Version(secrets.token_hex(16), key, now)
+
+
+def _find_version(key: _StoredKey, identifier: str | None, operation: Right) -> _Version:
+    if identifier is None:
+        return key.versions[-1]
+    for version in key.versions:
+        if version.identifier == identifier:
+            return version
+    raise KeyNotFound(
+        f"The key {key.name} has no version {identifier}.",
+        operation=operation,
+        key=key.name,
+        code="KeyNotFound",
+    )
+
+
+def _public_der(key: PrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _sign(key: PrivateKey, digest: bytes, algorithm: SignatureAlgorithm) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(digest, rsa_padding(algorithm), prehashed(algorithm))
+    return key.sign(digest, ec.ECDSA(prehashed(algorithm)))
+
+
+def _dump(key: _StoredKey, domain: str) -> bytes:
+    content = {
+        "domain": domain,
+        "name": key.name,
+        "algorithm": key.algorithm.value,
+        "tags": key.tags,
+        "updated": key.updated_at.timestamp(),
+        "versions": [
+            [version.identifier, version.created_at.timestamp(), _private_text(version.private_key)]
+            for version in key.versions
+        ],
+    }
+    return json.dumps(content).encode()
+
+
+def _private_text(key: PrivateKey) -> str:
+    der = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return base64.b64encode(der).decode()
+
+
+def _parse(blob: bytes) -> tuple[str, _StoredKey]:
+    """The security domain and the key in a blob. ValueError, KeyError or TypeError when it is none."""
+    if not blob.startswith(_MAGIC):
+        raise ValueError("not a backup of the in-memory HSM")
+    content = json.loads(base64.b64decode(blob.removeprefix(_MAGIC), validate=True))
+    versions = tuple(
+        _Version(identifier, _private_key(text), datetime.fromtimestamp(created, UTC))
+        for identifier, created, text in content["versions"]
+    )
+    key = _StoredKey(
+        content["name"],
+        KeyAlgorithm(content["algorithm"]),
+        versions,
+        datetime.fromtimestamp(content["updated"], UTC),
+        dict(content["tags"]),
+    )
+    return content["domain"], key
+
+
+def _private_key(text: str) -> PrivateKey:
+    key = serialization.load_der_private_key(base64.b64decode(text), password=None)
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise TypeError("a key of another type")
+    return key
+
+
+def _renew_locks() -> None:
+    """A thread that held a lock at the fork does not exist in the child: give the child new ones."""
+    global _hsms_lock  # noqa: PLW0603  # the one module-level lock, replaced in a forked child only
+    _hsms_lock = threading.Lock()
+    for hsm in _hsms.values():
+        hsm.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
