@@ -218,6 +218,14 @@ def recipients(sealed: bytes) -> tuple[str, ...]:
     return tuple(_split(sealed)[1])
 
 
+def marks(key_ids: Sequence[str]) -> dict[int, bytes]:
+    """The bytes, by offset, that a value sealed to exactly these keys in this order always carries."""
+    found = {0: _MAGIC + bytes([len(key_ids)])}
+    for index, key_id in enumerate(key_ids):
+        found[len(_MAGIC) + 1 + index * (_ID_SIZE + _SEALED_KEY_SIZE)] = bytes.fromhex(key_id)
+    return found
+
+
 def _open_body(key: PrivateKey, sealed_key: bytes, header: bytes, body: bytes, info: bytes) -> Secret:
     try:
         content_key = key.open(sealed_key, info)

@@ -28,15 +28,14 @@ def private_ring() -> PrivateRing:
     """SealedForWorkers outside a worker; KeysMissing when none is set; BadRing when unusable here."""
     if settings.ROLE != WORKER:
         raise SealedForWorkers("Only workers open sealed values (KEYMANAGER_ROLE=worker).")
-    ring = load_private_ring()
+    ring = _given_private_ring()
     if ring.purpose is not Purpose.WORKERS:
         raise BadRing("The workers' private key ring is needed, and this is the recovery key.")
     _refuse_demo(demo=ring.demo)
     return ring
 
 
-def load_private_ring() -> PrivateRing:
-    """The private ring that the settings name, whatever its purpose and whoever asks."""
+def _given_private_ring() -> PrivateRing:
     if settings.PRIVATE_KEYS:
         return _private_text(settings.PRIVATE_KEYS)
     if not settings.PRIVATE_KEYS_FILE:
