@@ -31,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.forms",
     "crispy_forms",
     "csp",
     "audit",
@@ -151,6 +152,9 @@ TOKEN_HOSTS = env.list(
         "login.windows.net",
     ],
 )
+
+# The in-memory source type keeps its keys in one process's memory: for the test-suite, never for use.
+ALLOW_MEMORY_SOURCES = env.bool("KEYMANAGER_ALLOW_MEMORY_SOURCES", default=False)
 
 # --- Sealing keys -----------------------------------------------------------------------------
 # The public ring is for everybody; the private ring is for workers only.

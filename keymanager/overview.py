@@ -1,0 +1,98 @@
+"""What the front page shows: sources and their secrets, work under way, and what waits for a person."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+from cryptosources.models import CryptoSource, SourceStatus
+from keys.lifecycle import OperationState, Residency
+from keys.models import ManagedKey, KeyOperation
+
+ROWS = 5
+RECENT = timedelta(days=7)
+EXPIRY_WARNING_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SecretLine:
+    """A source's Key (client secret) and the days until it ends; negative: it has ended."""
+
+    source: CryptoSource
+    ends_on: date
+    days_left: int
+
+    @property
+    def badge(self) -> str:
+        """The badge's kind: ended, close to its end, or fine."""
+        if self.days_left < 0:
+            return "bad"
+        return "warn" if self.days_left <= EXPIRY_WARNING_DAYS else "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    active: int
+    inactive: int
+    secrets: list[SecretLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    total: int
+    resident: int
+    faulted: list[ManagedKey]
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    under_way_count: int
+    under_way: list[KeyOperation]
+    failed: list[KeyOperation] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One reader's front page; a part that they may not see is None."""
+
+    sources: Sources | None
+    keys: Keys | None
+    operations: Operations | None
+
+
+def overview(*, user: AbstractBaseUser | AnonymousUser, now: datetime) -> Overview:
+    """Read the front page for a person; reads only what they may see."""
+    return Overview(
+        sources=_sources(now.date()) if user.has_perm("cryptosources.view_cryptosource") else None,
+        keys=_keys() if user.has_perm("keys.view_managedkey") else None,
+        operations=_operations(now) if user.has_perm("keys.view_keyoperation") else None,
+    )
+
+
+def _sources(today: date) -> Sources:
+    rows = CryptoSource.objects.order_by("secret_expires_on")
+    secrets = [
+        SecretLine(source, source.secret_expires_on, (source.secret_expires_on - today).days)
+        for source in rows.filter(secret_expires_on__isnull=False)[:ROWS]
+        if source.secret_expires_on is not None
+    ]
+    active = rows.filter(status=SourceStatus.ACTIVE).count()
+    return Sources(active=active, inactive=rows.count() - active, secrets=secrets)
+
+
+def _keys() -> Keys:
+    rows = ManagedKey.objects.all()
+    return Keys(
+        total=rows.exclude(residency__in=[Residency.PURGED, Residency.NOT_CREATED]).count(),
+        resident=rows.filter(residency=Residency.RESIDENT).count(),
+        faulted=list(rows.filter(residency=Residency.FAULTED).select_related("source")[:ROWS]),
+    )
+
+
+def _operations(now: datetime) -> Operations:
+    rows = KeyOperation.objects.select_related("key", "key__source").order_by("-requested_at")
+    open_rows = rows.under_way()
+    failed = rows.filter(state=OperationState.FAILED, finished_at__gte=now - RECENT)
+    return Operations(
+        under_way_count=open_rows.count(), under_way=list(open_rows[:ROWS]), failed=list(failed[:ROWS])
+    )
