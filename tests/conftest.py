@@ -62,6 +62,8 @@ import django  # noqa: E402
 
 django.setup()
 
+from tests.audit.flushing import audit_lets_tests_flush  # noqa: E402, F401
+
 
 # --- What runs, and what was not proven ---------------------------------------------------------
 
@@ -189,5 +191,5 @@ def sealing_keys() -> Path:
     """The folder of this run's sealing keys; the settings point there from the start."""
     from demo import prepare
 
-    prepare.sealing_keys(KEYS)
+    prepare.call("make_sealing_keys", "--out", str(KEYS))
     return KEYS
