@@ -167,13 +167,14 @@ class ConnectionTest(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     source = models.ForeignKey(CryptoSource, on_delete=models.CASCADE, related_name="tests")
-    source_revision = models.PositiveIntegerField()
+    source_revision = models.PositiveIntegerField(null=True)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     steps = models.JSONField(default=list)
     healthy = models.BooleanField(null=True)
     problem = models.TextField(blank=True)
     requested_by = models.CharField(max_length=200)
     created_at = models.DateTimeField()
+    sent_at = models.DateTimeField()
     claim_token = models.UUIDField(null=True, editable=False)
     claim_expires_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
@@ -191,6 +192,11 @@ class ConnectionTest(models.Model):
                 | Q(state="finished", healthy__isnull=False, finished_at__isnull=False)
                 | (Q(state="failed", finished_at__isnull=False) & ~Q(problem="")),
                 name="connectiontest_state_consistent",
+            ),
+            models.UniqueConstraint(
+                fields=("source",),
+                condition=Q(state__in=("pending", "running")),
+                name="connectiontest_one_under_way",
             ),
         )
 

@@ -50,8 +50,9 @@ class _Connections:
         return [connection.provider for connection in connections]
 
     def forget(self) -> None:
-        """In a forked child: the sockets are the parent's, so they are dropped and not closed."""
-        self.__init__()  # type: ignore[misc]  # a fresh lock too: the parent's may be held
+        """In a forked child: sockets and lock are the parent's, so they are dropped, not closed or taken."""
+        self._lock = threading.Lock()
+        self._open = {}
 
 
 _connections: Final = _Connections()

@@ -1,0 +1,30 @@
+"""Handing a task to the broker without making anybody wait for a broker that is away."""
+
+from typing import Any, Final
+
+from celery import Task
+from django.conf import settings
+from kombu.exceptions import OperationalError
+
+# Two of these, connecting and answering, are the longest that a page waits: 3 seconds.
+PATIENCE_SECONDS: Final = 1.5
+
+
+def publish(task: "Task[Any, Any]", *arguments: str) -> str:
+    """Send a task with ids as arguments; empty when the broker has it, else why not, as a sentence.
+
+    Celery's own connection tries again for six seconds and more, whatever its retry switch says, so this
+    one is opened for the message alone.
+    """
+    options = {
+        **settings.CELERY_BROKER_TRANSPORT_OPTIONS,
+        "max_retries": 0,
+        "socket_connect_timeout": PATIENCE_SECONDS,
+        "socket_timeout": PATIENCE_SECONDS,
+    }
+    try:
+        with task.app.connection_for_write(transport_options=options) as connection:
+            task.apply_async(arguments, retry=False, connection=connection)  # type: ignore[call-arg]
+    except (OperationalError, OSError) as error:
+        return f"The message broker does not answer ({type(error).__name__})."
+    return ""

@@ -1,0 +1,25 @@
+"""Celery's doors: a message carries the id of a row and nothing else."""
+
+import uuid
+
+from celery import shared_task
+from celery.signals import worker_process_shutdown
+from django.utils import timezone
+
+from cryptosources.services import connection_test
+from cryptosources.services.connections import close_connections
+
+
+@shared_task(name="cryptosources.tasks.run_connection_test")
+def run_connection_test(test_id: str) -> None:
+    connection_test.run_test(test_id=uuid.UUID(test_id), clock=timezone.now)
+
+
+@shared_task(name="cryptosources.tasks.upkeep_connection_tests")
+def upkeep_connection_tests() -> None:
+    connection_test.upkeep(now=timezone.now())
+
+
+@worker_process_shutdown.connect
+def _close_connections(**_: object) -> None:
+    close_connections()
