@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 
 from cryptosources.models import CryptoSource, SourceStatus
 from keys.lifecycle import OperationState, Residency
-from keys.models import ManagedKey, KeyOperation
+from keys.models import KeyOperation, ManagedKey
 
 ROWS = 5
 RECENT = timedelta(days=7)
@@ -60,7 +60,7 @@ class Overview:
     operations: Operations | None
 
 
-def overview(*, user: AbstractBaseUser | AnonymousUser, now: datetime) -> Overview:
+def overview(*, user: AbstractUser | AnonymousUser, now: datetime) -> Overview:
     """Read the front page for a person; reads only what they may see."""
     return Overview(
         sources=_sources(now.date()) if user.has_perm("cryptosources.view_cryptosource") else None,
