@@ -158,6 +158,11 @@ class CryptoProvider(Protocol):
     kind: ProviderKind
     capabilities: frozenset[Capability]
 
+    @property
+    def origin(self) -> str:
+        """The HSM's address: what its backups name as the place they came from."""
+        ...
+
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -201,6 +201,10 @@ class MemoryProvider:
         self._timeouts = timeouts
         self.hsm = memory_hsm(config)
 
+    @property
+    def origin(self) -> str:
+        return f"memory:{self._config.name}"
+
     def __enter__(self) -> Self:
         return self
 
@@ -284,7 +288,7 @@ class MemoryProvider:
         with self._operation(Right.BACKUP, ref.name):
             key = self.hsm.live(ref.name, Right.BACKUP)
         blob = _MAGIC + base64.b64encode(_dump(key, self._config.domain))
-        return KeyBackup(blob=blob, origin=self._origin, request_id=_request_id(), name=key.name)
+        return KeyBackup(blob=blob, origin=self.origin, request_id=_request_id(), name=key.name)
 
     def check_backup(self, backup: KeyBackup) -> None:
         """ForeignBackup."""
@@ -338,10 +342,6 @@ class MemoryProvider:
                 for version in key.versions
             ]
         yield from found
-
-    @property
-    def _origin(self) -> str:
-        return f"memory:{self._config.name}"
 
     @contextmanager
     def _operation(self, right: Right, name: str = "") -> Iterator[datetime]:
