@@ -81,7 +81,7 @@ _STEPS: Final[dict[OperationKind, tuple[Step, ...]]] = {
 _FROM: Final[dict[OperationKind, frozenset[Residency]]] = {
     OperationKind.GENERATE: frozenset({Residency.CREATING, Residency.NOT_CREATED}),
     OperationKind.BACKUP: frozenset({Residency.RESIDENT}),
-    OperationKind.DELETE: frozenset({Residency.RESIDENT}),
+    OperationKind.DELETE: frozenset({Residency.RESIDENT, Residency.FAULTED}),
     OperationKind.RECOVER: frozenset({Residency.DELETED}),
     OperationKind.PURGE: frozenset({Residency.DELETED}),
     OperationKind.RESTORE: frozenset({Residency.ABSENT}),

@@ -22,12 +22,13 @@ from cryptosources.providers.errors import (
     KeyNotFound,
     OutcomeUnknown,
 )
+from cryptosources.providers.signatures import signature_is_valid
 from cryptosources.services.gate import require_usable
-from keys import public_keys
 from keys.lifecycle import Residency, Step
 from keys.models import KeyBackup, KeyVersion
 from keys.services import use, writes
 from keys.services.context import StepContext, StepFailed, residency_found
+from secretstore.errors import CannotOpen
 from secretstore.secret import Secret
 from secretstore.services import open_from, seal_into
 
@@ -155,14 +156,14 @@ def restore(step: StepContext) -> Write:
         return _bring_back(step, info)
     if step.key.verified_backup is None:
         raise StepFailed("No verified backup of this key is kept here.", residency=Residency.FAULTED)
-    blob = _opened(step, step.key.verified_backup)
     step.guard()
     try:
-        info = step.provider.restore_key(blob)
+        info = step.provider.restore_key(_opened(step, step.key.verified_backup))
     except (KeyAlreadyExists, KeyNameReserved) as error:
         raise _not_settled(step) from error
-    except ForeignBackup as error:
-        raise StepFailed(error.message, code=error.code, residency=Residency.FAULTED) from error
+    except (ForeignBackup, StepFailed, CannotOpen) as error:
+        # A backup that does not open is no loop to be in: a person must look.
+        raise StepFailed(str(error), code=type(error).__name__, residency=Residency.FAULTED) from error
     step.require_ours(info)
     _require_all_versions(step)
     return lambda now: writes.resident(step.key, info, now=now)
@@ -204,7 +205,9 @@ def sign(step: StepContext) -> Write:
         step.require_live()
         raise
     public_key = bytes(version.public_key_der)
-    if not public_keys.verifies(public_key, digest=digest, signature=signature.value, algorithm=algorithm):
+    if not signature_is_valid(
+        public_key_der=public_key, digest=digest, signature=signature.value, algorithm=algorithm
+    ):
         raise KeyMismatch(
             "The HSM's signature does not verify under the public key on record; it is not handed out.",
             operation="sign",
@@ -288,7 +291,7 @@ def _opened(step: StepContext, backup: KeyBackup) -> BackupBlob:
     blob = open_from(backup, "sealed_blob").reveal()
     if hashlib.sha256(blob).hexdigest() != backup.sha256:
         raise StepFailed("The backup's checksum does not fit: the stored blob was altered or damaged.")
-    opened = BackupBlob(blob, backup.origin)
+    opened = BackupBlob(blob, backup.origin, name=step.key.name)
     step.provider.check_backup(opened)
     return opened
 
@@ -297,7 +300,7 @@ def _require_purge_backup(step: StepContext) -> None:
     backup = step.key.verified_backup
     if backup is None:
         raise StepFailed("No verified backup of this key is kept here: back it up before it is purged.")
-    if backup.origin != step.key.source.dns_name:
+    if backup.origin != step.provider.origin:
         raise StepFailed(
             f"The backup was made by {backup.origin}, not by this source's HSM. "
             "Recover the key and back it up again."
