@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.contrib.admin.apps import AdminConfig
 from django.db.models.signals import post_migrate
 
@@ -11,7 +11,9 @@ class KeymanagerConfig(AppConfig):
         from keymanager import checks  # noqa: F401  (registers the system checks)
         from keymanager.roles import sync_roles
 
-        post_migrate.connect(sync_roles, sender=self)
+        # This app has no models and so gets no signal of its own. By the one of the highest room every
+        # permission exists, because Django's receiver, which makes them, was connected before this one.
+        post_migrate.connect(sync_roles, sender=apps.get_app_config("keys"))
 
 
 class ConsoleConfig(AdminConfig):

@@ -27,7 +27,17 @@ READER = frozenset(
         "audit.view_auditrecord",
     }
 )
-ADMINISTRATOR = OPERATOR | READER | {"cryptosources.toggle_cryptosource", "licensing.add_licence"}
+ADMINISTRATOR = (
+    OPERATOR
+    | READER
+    | {
+        "cryptosources.toggle_cryptosource",
+        "licensing.add_licence",
+        "auth.view_user",
+        "auth.add_user",
+        "auth.change_user",
+    }
+)
 
 ROLES: dict[str, frozenset[str]] = {
     "operator": OPERATOR,

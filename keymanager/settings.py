@@ -24,7 +24,6 @@ CSRF_TRUSTED_ORIGINS = env.list("KEYMANAGER_TRUSTED_ORIGINS", default=[])
 DATA_DIR = Path(env.str("KEYMANAGER_DATA_DIR", default=str(BASE_DIR / "var")))
 
 INSTALLED_APPS = [
-    "keymanager.apps.KeymanagerConfig",
     "keymanager.apps.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -40,6 +39,7 @@ INSTALLED_APPS = [
     "cryptosources",
     "keys",
     "sandbox",
+    "keymanager.apps.KeymanagerConfig",
 ]
 
 MIDDLEWARE = [
