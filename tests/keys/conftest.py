@@ -9,7 +9,7 @@ import pytest
 from audit.actors import Actor
 from cryptosources.models import CryptoSource, SourceStatus
 from cryptosources.providers.algorithms import KeyAlgorithm
-from cryptosources.providers.memory import MemoryHsm, forget_memory_hsms
+from cryptosources.providers.memory import MemoryHsm, MemoryProvider, forget_memory_hsms
 from cryptosources.services.connections import provider_for
 from keys.lifecycle import OperationKind
 from keys.models import KeyOperation, ManagedKey
@@ -45,7 +45,9 @@ def backed_up(source: CryptoSource) -> CryptoSource:
 
 @pytest.fixture
 def hsm(source: CryptoSource) -> MemoryHsm:
-    return provider_for(source=source).hsm  # type: ignore[attr-defined]  # the in-memory provider's own
+    provider = provider_for(source=source)
+    assert isinstance(provider, MemoryProvider)
+    return provider.hsm
 
 
 Run = Callable[..., KeyOperation]

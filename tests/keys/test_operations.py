@@ -418,7 +418,7 @@ def test_a_doubled_message_changes_nothing(
         operations.perform(operation_id=operation.pk, clock=clock)
         return create(context)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(STEPS, Step.CREATE, create_while_a_copy_arrives)  # type: ignore[arg-type]
+    monkeypatch.setitem(STEPS, Step.CREATE, create_while_a_copy_arrives)
     operations.perform(operation_id=operation.pk, clock=clock)
     operations.perform(operation_id=operation.pk, clock=clock)
     assert hsm.calls["create"] == 1
@@ -439,7 +439,7 @@ def test_a_holder_that_was_overtaken_writes_nothing(
         operations.perform(operation_id=operation.pk, clock=clock)
         return write
 
-    monkeypatch.setitem(STEPS, Step.CREATE, create_and_sleep_too_long)  # type: ignore[arg-type]
+    monkeypatch.setitem(STEPS, Step.CREATE, create_and_sleep_too_long)
     operations.perform(operation_id=operation.pk, clock=clock)
     assert ManagedKey.objects.get().versions.count() == 1
     assert AuditRecord.objects.filter(action="key.generate", outcome="succeeded").count() == 1
@@ -458,7 +458,7 @@ def test_a_killed_workers_operation_is_taken_up_when_its_claim_ends(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setitem(STEPS, Step.CREATE, killed)  # type: ignore[arg-type]
+        patched.setitem(STEPS, Step.CREATE, killed)
         with pytest.raises(Killed):
             operations.perform(operation_id=operation.pk, clock=clock)
     _no_broker.clear()
