@@ -61,7 +61,7 @@ test-long: $(VENV)/installed-dev debian-packages
 
 # The tests run without these too, and then say at their end what they did not prove.
 debian-packages:
-	@bash .ci/debian-packages softhsm2 postgresql redis-server chromium
+	@bash .ci/debian-packages softhsm2 postgresql redis-server chromium docker-compose
 
 lint: export KEYMANAGER_DEMO := 1
 lint: export KEYMANAGER_SECRET_KEY := lint
