@@ -1,0 +1,205 @@
+"""The demo's supervisor: starts every process in the right order, walks, watches, stops. No Django here."""
+
+import fcntl
+import json
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Self
+
+from demo import prepare
+from demo.installation import Installation
+from demo.processes import (
+    ROOT,
+    Child,
+    ProcessFailed,
+    accepts_socket,
+    accepts_tcp,
+    answers_http,
+    free_port,
+    short_directory,
+    stop_all,
+    wait_until,
+)
+from demo.report import say, step
+from demo.walk import Walk, WalkFailed
+
+WEB_PORT, SANDBOX_PORT = 8000, 8443
+READY_SECONDS = 60.0
+PREPARE_SECONDS = 120.0
+WALK_ACCOUNTS = ("walk-operator", "walk-administrator")
+
+
+class Stopped(BaseException):
+    """Somebody asked us to stop: Ctrl-C, SIGTERM, or a closed terminal."""
+
+
+class InUse(Exception):
+    """Another demo works in the same folder."""
+
+
+@dataclass
+class State:
+    """What one run hands to the next: the secret key, and the ports that stored addresses contain."""
+
+    secret_key: str
+    web_port: int
+    sandbox_port: int
+
+    @classmethod
+    def load(cls, home: Path) -> Self:
+        """The last run's state, or a new one; ports that somebody else took since are replaced."""
+        file = home / "state.json"
+        old = json.loads(file.read_text()) if file.exists() else {}
+        state = cls(
+            secret_key=old.get("secret_key") or secrets.token_urlsafe(50),
+            web_port=free_port(old.get("web_port", WEB_PORT)),
+            sandbox_port=free_port(old.get("sandbox_port", SANDBOX_PORT)),
+        )
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(vars(state)))
+        return state
+
+
+@contextmanager
+def owned(home: Path) -> Iterator[None]:
+    """Hold the folder for this process alone. Raises InUse."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / "lock").open("a+") as lock:
+        _take(lock, home)
+        yield
+
+
+def _take(lock: IO[str], home: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as err:
+        raise InUse(f"A demo is running in {home} already. Stop it first (Ctrl-C in its terminal).") from err
+
+
+def reset(home: Path) -> None:
+    """Forget everything. Raises InUse while a demo runs there."""
+    if home.exists():
+        with owned(home):
+            shutil.rmtree(home)
+
+
+class Supervisor:
+    """Owns every process of one demo from start to stop."""
+
+    def __init__(self, home: Path, *, once: bool) -> None:
+        self.home = home.resolve()
+        self.once = once
+        self.children: list[Child] = []
+
+    def run(self) -> int:
+        """The whole demo; the exit code. Whatever happens, no process is left."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        run = short_directory("key-manager-")
+        try:
+            with owned(self.home):
+                return self._run(run)
+        except Stopped:
+            say("Stopping.")
+            return 130 if self.once else 0
+        except (InUse, ProcessFailed, WalkFailed) as err:
+            self._explain(err)
+            return 1
+        finally:
+            self._end(run)
+
+    def _run(self, run: Path) -> int:
+        shutil.rmtree(self.home / "logs", ignore_errors=True)
+        installation = Installation(home=self.home, run=run, **vars(State.load(self.home)))
+        with step("Processes that need no database: broker, sandbox HSM"):
+            broker, sandbox = self._start(installation.broker(), installation.sandbox())
+        with step("Sealing keys, tables, licence, accounts"):
+            passwords = self._prepare(installation)
+        with step("Console, worker and beat"):
+            self._start(installation.web(), installation.worker(), installation.beat())
+            self._wait_ready(installation, broker, sandbox)
+        self._introduce(installation, passwords)
+        Walk(installation, passwords=passwords).run()
+        if self.once:
+            stop_all(reversed(self.children))
+            say("DEMO OK")
+            return 0
+        say(f"\nThe console is at {installation.url} - Ctrl-C stops it. Logs: {self.home / 'logs'}")
+        return self._watch()
+
+    def _start(self, *children: Child) -> tuple[Child, ...]:
+        for child in children:
+            self.children.append(child)
+            child.start()
+        return children
+
+    def _prepare(self, installation: Installation) -> dict[str, str]:
+        with (installation.home / "logs" / "prepare.log").open("ab") as log:
+            done = subprocess.run(  # noqa: S603  (our own module)
+                [sys.executable, "-m", "demo.prepare", "--home", str(self.home), "--renew", *WALK_ACCOUNTS],
+                cwd=ROOT,
+                env=installation.environment("web"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                timeout=PREPARE_SECONDS,
+                check=False,
+            )
+        if done.returncode != 0:
+            words = (installation.home / "logs" / "prepare.log").read_text(errors="replace")
+            raise ProcessFailed(f"Preparing the installation failed:\n{words[-3000:]}")
+        return prepare.passwords(done.stdout.decode())
+
+    def _wait_ready(self, installation: Installation, broker: Child, sandbox: Child) -> None:
+        checks = {
+            "the broker": lambda: accepts_socket(installation.broker_socket),
+            "the sandbox HSM": lambda: accepts_tcp(installation.sandbox_port),
+            "the console": lambda: answers_http(installation.web_port, "/login/"),
+            "the worker": installation.worker_answers,
+        }
+        deadline = time.monotonic() + READY_SECONDS
+        for name, ready in checks.items():
+            seconds = max(1.0, deadline - time.monotonic())
+            wait_until(ready, what=f"{name} is ready", seconds=seconds, children=self.children)
+
+    def _introduce(self, installation: Installation, passwords: dict[str, str]) -> None:
+        people = {name: password for name, password in passwords.items() if name not in WALK_ACCOUNTS}
+        say(f"\nThe console: {installation.url}")
+        for name, password in people.items():
+            say(f"  {name:<14} {password}")
+        if people:
+            say("These passwords are shown once. `make demo-reset` makes new ones and forgets all data.\n")
+        else:
+            say("The accounts keep their passwords of the first run; `make demo-reset` starts afresh.\n")
+
+    def _watch(self) -> int:
+        """Stay until somebody stops us or a process ends. Raises ProcessFailed for the latter."""
+        while True:
+            for child in self.children:
+                if not child.alive:
+                    raise ProcessFailed(child.obituary())
+            time.sleep(0.5)
+
+    def _explain(self, err: Exception) -> None:
+        say(f"\nFAILED: {err}")
+        for child in self.children:
+            if not child.alive and child.name not in str(err):
+                say(child.obituary())
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped
+
+    def _end(self, run: Path) -> None:
+        stop_all(reversed(self.children))
+        shutil.rmtree(run, ignore_errors=True)
