@@ -130,6 +130,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": RESEND_SECONDS,
         "options": {"queue": "upkeep", "expires": max(RESEND_SECONDS * 2, 2)},
     },
+    "connection-tests": {
+        "task": "cryptosources.tasks.upkeep_connection_tests",
+        "schedule": RESEND_SECONDS,
+        "options": {"queue": "upkeep", "expires": max(RESEND_SECONDS * 2, 2)},
+    },
 }
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -8,8 +8,8 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
-from kombu.exceptions import OperationalError
 
+from cryptosources.services.publish import publish
 from keys.models import KeyOperation
 
 log = structlog.get_logger(__name__)
@@ -52,8 +52,7 @@ def _resend(pk: UUID, due_at: datetime, sends: int, now: datetime) -> bool:
 def _publish(operation_id: UUID) -> None:
     from keys.tasks import run_operation
 
-    try:
-        run_operation.apply_async((str(operation_id),))
-    except (OperationalError, OSError) as error:
-        # The broker is away. Nothing is lost: the upkeep task sends every due row again.
-        log.warning("operation.not_sent", operation=str(operation_id), reason=type(error).__name__)
+    problem = publish(run_operation, str(operation_id))
+    if problem:
+        # Nothing is lost: the upkeep task sends every due row again.
+        log.warning("operation.not_sent", operation=str(operation_id), problem=problem)
