@@ -2,13 +2,15 @@
 
 from django.conf import settings
 
+from cryptosources.providers.hosts import parse_hsm_address, parse_token_endpoint
+
 
 def hsm_base_url(text: str) -> str:
-    """``https://host[:port]`` of an allowed HSM. Raises ValueError with a sentence for people."""
-    return text if text.startswith("https://") else f"https://{text}"
+    """``https://host[:port]`` of an allowed HSM. Raises ``AddressError``, a ValueError for people."""
+    return parse_hsm_address(text, settings.HSM_HOSTS).base_url
 
 
 def token_endpoint(text: str) -> str:
-    """The token URL of an allowed sign-in service. Raises ValueError with a sentence for people."""
-    assert settings.TOKEN_HOSTS
-    return text
+    """The token URL of an allowed sign-in service, in lower case. Raises ``AddressError``."""
+    parse_token_endpoint(text, settings.TOKEN_HOSTS)
+    return text.strip().lower()

@@ -45,6 +45,27 @@ class CryptoSourceQuerySet(models.QuerySet["CryptoSource"]):
             last_test_healthy=models.Subquery(finished.values("healthy")[:1]),
         )
 
+    def with_keys(self) -> Self:
+        """Annotate ``keys_count``: how many rows of other apps stand on the source and protect it."""
+        counts = [models.functions.Coalesce(_count(relation), 0) for relation in protecting_relations()]
+        total = sum(counts, start=models.Value(0, output_field=models.IntegerField()))
+        return self.annotate(keys_count=total)
+
+
+def protecting_relations() -> "list[models.ManyToOneRel]":
+    """The foreign keys of other apps that keep a source from being deleted (keys, in this project)."""
+    return [
+        relation
+        for relation in CryptoSource._meta.related_objects
+        if isinstance(relation, models.ManyToOneRel) and relation.on_delete is models.PROTECT
+    ]
+
+
+def _count(relation: "models.ManyToOneRel") -> models.Subquery:
+    name = relation.field.name
+    rows = relation.related_model._base_manager.filter(**{name: models.OuterRef("pk")}).order_by()
+    return models.Subquery(rows.values(name).annotate(count=models.Count("pk")).values("count"))
+
 
 class CryptoSource(models.Model):
     """One HSM or vault and the credential that opens it.

@@ -185,19 +185,16 @@ def _check_key(
         )
 
 
-def advice(columns: Columns) -> list[str]:
-    """What is allowed but probably not meant, as sentences."""
-    seconds = columns.remove_after_seconds
-    if seconds is None:
+def seconds_advice(seconds: int | None) -> list[str]:
+    """Allowed, but worth a second look."""
+    if seconds is None or SHORT_SECONDS <= seconds <= LONG_SECONDS:
         return []
     if seconds < SHORT_SECONDS:
         return [
             f"Remove the keys after {seconds} seconds: that is less than a minute, "
             "so keys in regular use are restored again and again."
         ]
-    if seconds > LONG_SECONDS:
-        return [
-            f"Remove the keys after {seconds} seconds: that is more than a day, "
-            "so keys stay in the HSM long after their last signature."
-        ]
-    return []
+    return [
+        f"Remove the keys after {seconds:,} seconds: that is more than a day, "
+        "so keys stay in the HSM long after their last signature."
+    ]

@@ -14,6 +14,7 @@ from django.db.models import F, ProtectedError
 from django.utils import timezone
 
 from audit.services import Actor, record
+from cryptosources import rules, trusted_roots
 from cryptosources.errors import (
     EditConflict,
     InvalidSource,
@@ -23,7 +24,7 @@ from cryptosources.errors import (
     SourceInUse,
 )
 from cryptosources.models import CryptoSource, SourceStatus
-from cryptosources.rules import Columns, advice, check
+from cryptosources.rules import Columns, check
 from cryptosources.services.gate import require_licensed, require_usable
 from cryptosources.settings_value import SourceSettings
 from secretstore.services import seal_into
@@ -43,6 +44,7 @@ __all__ = (
     "create_source",
     "deactivate",
     "delete_source",
+    "keys_of",
     "require_usable",
     "update_source",
 )
@@ -211,16 +213,43 @@ def _switch(source_id: uuid.UUID, status: SourceStatus, action: str, actor: Acto
     return bool(changed)
 
 
+def advice(*, source: CryptoSource, now: datetime) -> list[str]:
+    """What is allowed but probably not meant, as sentences to show after saving."""
+    found = rules.seconds_advice(source.remove_after_seconds)
+    days = source.secret_days_left(timezone.localdate(now))
+    if days is not None and days < 0:
+        found.append(f"The Key ended on {source.secret_expires_on}: signing in will be refused.")
+    if source.secret_expiry_assumed:
+        found.append(
+            f"The Key's end date, {source.secret_expires_on}, is assumed. Enter the one that Entra shows."
+        )
+    found += [
+        f"The root certificate “{root.subject}” has expired."
+        for root in trusted_roots.parse(source.trusted_roots)
+        if root.not_after < now
+    ]
+    return found
+
+
+def keys_of(*, source_id: uuid.UUID) -> int:
+    """How many keys depend on the source."""
+    counts = CryptoSource.objects.filter(pk=source_id).with_keys().values_list("keys_count", flat=True)
+    return counts.first() or 0
+
+
 def delete_source(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> str:
     """Delete a source with its Key; returns its name. Raises ``SourceInUse`` while keys depend on it."""
     with transaction.atomic():
         source = CryptoSource.objects.select_for_update().filter(pk=source_id).first()
         if source is None:
             raise SourceGone("The crypto source")
+        if keys := keys_of(source_id=source_id):
+            raise SourceInUse(source.friendly_name, keys)
         try:
-            source.delete()
-        except ProtectedError as error:
-            raise SourceInUse(source.friendly_name, len(error.protected_objects)) from error
+            with transaction.atomic():
+                source.delete()
+        except (ProtectedError, IntegrityError) as error:  # a key was made in this very moment
+            raise SourceInUse(source.friendly_name, 1) from error
         source.pk = source_id
         _record("source.deleted", source, actor, now, _shown(source))
     return source.friendly_name

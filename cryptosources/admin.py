@@ -1,0 +1,133 @@
+"""The list of crypto sources, and where the pages of each are found."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from cryptosources import views
+from cryptosources.models import CryptoSource
+from cryptosources.wording import (
+    EXPIRY_WARNING_DAYS,
+    INACTIVE_STOPS,
+    expiry_badge,
+    health_badge,
+    status_badge,
+)
+
+Cell = Callable[[CryptoSource], SafeString]
+
+
+class KeyEndsFilter(admin.SimpleListFilter):
+    """Sources by the end date of their Key."""
+
+    title = "key expiry"
+    parameter_name = "key_ends"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("ended", "ended"),
+            ("soon", f"within {EXPIRY_WARNING_DAYS} days"),
+            ("assumed", "date assumed"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        today = timezone.localdate()
+        soon = today + timedelta(days=EXPIRY_WARNING_DAYS)
+        conditions: dict[str | None, dict[str, object]] = {
+            "ended": {"secret_expires_on__lt": today},
+            "soon": {"secret_expires_on__range": (today, soon)},
+            "assumed": {"secret_expiry_assumed": True},
+        }
+        return queryset.filter(**conditions.get(self.value(), {}))
+
+
+class SourceList(ChangeList):
+    """Names lead to the page of the source."""
+
+    def url_for_result(self, result: CryptoSource) -> str:
+        return views.page_url(result.pk)
+
+
+@admin.register(CryptoSource)
+class CryptoSourceAdmin(admin.ModelAdmin[CryptoSource]):
+    """Only the list is Django's; every other page, and every write, is ours."""
+
+    change_list_template = "cryptosources/list.html"
+    list_per_page = 50
+    search_fields = ("friendly_name", "dns_name")
+    search_help_text = "Friendly Name or DNS Name"
+    list_filter = ("status", "kind", KeyEndsFilter)
+    actions = None
+    ordering = ("friendly_name",)
+
+    def get_urls(self) -> list[URLPattern]:
+        def at(route: str, view: Callable[..., Any], name: str) -> URLPattern:
+            wrapped = self.admin_site.admin_view(view)
+            return path(route, wrapped, name=f"cryptosources_cryptosource_{name}")
+
+        return [
+            at("", self.changelist_view, "changelist"),
+            at("add/", views.new_source, "add"),
+            at("<uuid:source_id>/", views.source_page, "page"),
+            at("<uuid:source_id>/change/", views.edit_source, "change"),
+            at("<uuid:source_id>/delete/", views.delete_source, "delete"),
+            at("<uuid:source_id>/activate/", views.activate_source, "activate"),
+            at("<uuid:source_id>/deactivate/", views.deactivate_source, "deactivate"),
+            at("<uuid:source_id>/test/", views.start_test, "test"),
+            at("<uuid:source_id>/test/<uuid:test_id>/", views.follow_test, "follow_test"),
+        ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CryptoSource]:
+        return CryptoSource.objects.with_keys().with_last_test()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return SourceList
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str | Cell, ...]:
+        return ("friendly_name", "kind", "address", _status_cell(request), _expiry, _keys, _last_check)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"inactive_stops": INACTIVE_STOPS, **(extra_context or {})})
+
+    @admin.display(description="Address", ordering="dns_name", empty_value="in this process")
+    def address(self, source: CryptoSource) -> str:
+        return source.address
+
+
+def _status_cell(request: HttpRequest) -> Cell:
+    """The badge, and for administrators the button beside it, which comes back to this very list."""
+    may_toggle = request.user.has_perm("cryptosources.toggle_cryptosource")
+    here = request.get_full_path()
+
+    @admin.display(description="Status", ordering="status")
+    def cell(source: CryptoSource) -> SafeString:
+        context = {"source": source, "badge": status_badge(source), "may_toggle": may_toggle, "next": here}
+        return render_to_string("cryptosources/cell_status.html", context)
+
+    return cell
+
+
+@admin.display(description="Key expires", ordering="secret_expires_on")
+def _expiry(source: CryptoSource) -> SafeString:
+    context = {"source": source, "badge": expiry_badge(source, timezone.localdate())}
+    return render_to_string("cryptosources/cell_expiry.html", context)
+
+
+@admin.display(description="Keys", ordering="keys_count")
+def _keys(source: Any) -> str:
+    return f"{source.keys_count:,}"
+
+
+@admin.display(description="Last check", ordering="last_test_at")
+def _last_check(source: Any) -> SafeString:
+    context = {"at": source.last_test_at, "badge": health_badge(source.last_test_healthy)}
+    return render_to_string("cryptosources/cell_last_check.html", context)

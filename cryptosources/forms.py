@@ -1,0 +1,292 @@
+"""The crypto source form: the fields in the order people know, and one call to the rules."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from crispy_forms.helper import FormHelper
+from crispy_forms.layout import HTML, Div, Fieldset, Layout, Row, Submit
+from django import forms
+from django.conf import settings
+
+from cryptosources.errors import EditConflict
+from cryptosources.models import FRIENDLY_NAME_LENGTH, CryptoSource, SignInMethod, SourceKind, SourceStatus
+from cryptosources.providers.api import ProviderKind
+from cryptosources.rules import KEY_LENGTH, LONG_SECONDS, SHORT_SECONDS
+from cryptosources.services import sources
+from cryptosources.services.gate import licence_refusal
+from cryptosources.services.sources import InvalidSource, SourceSettings
+from secretstore.secret import Secret
+
+ONLY_ADMINISTRATORS: Final = "Only administrators switch a crypto source Active or Inactive."
+KEY_NOT_KEPT: Final = "Enter the Key again: it was not saved, and it is never sent back to this page."
+
+
+@dataclass(frozen=True, slots=True)
+class TypeOffer:
+    """A source type that works here, and why it cannot be chosen (empty when it can)."""
+
+    kind: ProviderKind
+    refusal: str
+
+    @property
+    def label(self) -> str:
+        name = str(SourceKind(self.kind.value).label)
+        return f"{name} (not licensed: {self.refusal})" if self.refusal else name
+
+
+def type_offers(now: datetime) -> list[TypeOffer]:
+    """Every type that works in this installation, licensed or not."""
+    kinds = [ProviderKind.AZURE_MANAGED_HSM]
+    if getattr(settings, "ALLOW_MEMORY_SOURCES", False):
+        kinds.append(ProviderKind.MEMORY)
+    return [TypeOffer(kind, licence_refusal(kind=kind, now=now)) for kind in kinds]
+
+
+class TypeSelect(forms.Select):
+    """A select in which the types that the licence refuses are greyed out."""
+
+    refused: frozenset[str] = frozenset()
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option = super().create_option(name, value, *args, **kwargs)
+        if str(value) in self.refused:
+            option["attrs"]["disabled"] = True
+        return option
+
+
+class SourceForm(forms.Form):
+    """New and Edit. ``settings()`` is what the services take; ``active`` None leaves the status alone."""
+
+    revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    status = forms.ChoiceField(label="Status", choices=SourceStatus.choices, widget=forms.RadioSelect)
+    friendly_name = forms.CharField(label="Friendly Name", max_length=FRIENDLY_NAME_LENGTH)
+    kind = forms.ChoiceField(label="Crypto Source Type", widget=TypeSelect)
+    dns_name = forms.CharField(
+        label="DNS Name",
+        required=False,
+        help_text="The HSM's address, such as contoso.managedhsm.azure.net. Every key operation goes there.",
+    )
+    token_endpoint = forms.CharField(
+        label="Endpoint OAuth 2.0 Token",
+        required=False,
+        help_text="From the app registration's endpoints, version 1 or 2: "
+        "https://login.microsoftonline.com/<em>tenant id</em>/oauth2/v2.0/token",
+    )
+    application_id = forms.CharField(
+        label="Application ID",
+        required=False,
+        help_text="The Application (client) ID of the app registration, a GUID.",
+    )
+    key = forms.CharField(
+        label="Key",
+        required=False,
+        max_length=KEY_LENGTH,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+    )
+    secret_expires_on = forms.DateField(
+        label="Key expires on",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+    )
+    backup_restore = forms.BooleanField(
+        label="Enable Key Backup & Restore",
+        required=False,
+        help_text="Every key is backed up when it is made, and restored for a signature. "
+        "An HSM restores at most 10 keys a second, so signing becomes slower.",
+    )
+    keep_after_signing = forms.BooleanField(
+        label="Do not instantly remove key from Azure after signing",
+        required=False,
+        help_text="A key in regular use stays in the HSM, and its next signature needs no restore.",
+    )
+    remove_after_seconds = forms.IntegerField(
+        label="Remove the keys after (seconds)",
+        required=False,
+        min_value=1,
+        widget=forms.NumberInput(attrs={"step": 1}),
+        help_text="Counted from the last signature; then the key is purged from the HSM. "
+        f"Below {SHORT_SECONDS} or above {LONG_SECONDS:,} you are warned.",
+        error_messages={
+            "invalid": "Enter a whole number of seconds, at least 1.",
+            "min_value": "Enter a whole number of seconds, at least 1.",
+        },
+    )
+    trusted_roots = forms.CharField(
+        label="Trusted root certificates",
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"class": "mono", "rows": 5, "spellcheck": "false"}),
+        help_text="PEM, for an HSM behind a private endpoint with certificates of its own. "
+        "Leave it empty for the public certificate authorities.",
+    )
+    sign_in_method = forms.ChoiceField(
+        label="Sign-in method",
+        choices=SignInMethod.choices,
+        initial=SignInMethod.CLIENT_SECRET,
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(
+        self, *args: Any, source: CryptoSource | None, may_toggle: bool, now: datetime, **kwargs: Any
+    ) -> None:
+        self.source = source
+        self.may_toggle = may_toggle
+        self.now = now
+        kwargs["initial"] = {**self._initial(), **(kwargs.get("initial") or {})}
+        super().__init__(*args, **kwargs)
+        self._prepare_type()
+        self._prepare_status()
+        self._prepare_key()
+        self._prepare_requirements()
+        self.helper = _helper(source)
+
+    # --- What the page shows ------------------------------------------------------------------
+
+    def _initial(self) -> dict[str, object]:
+        if self.source is None:
+            status = SourceStatus.ACTIVE if self.may_toggle else SourceStatus.INACTIVE
+            return {"status": status, "secret_expires_on": sources.assumed_expiry(self.now)}
+        shown = [name for name in self.base_fields if name != "key"]
+        return {name: getattr(self.source, name) for name in shown}
+
+    def _prepare_type(self) -> None:
+        field = self.fields["kind"]
+        assert isinstance(field, forms.ChoiceField)
+        if self.source is not None:
+            field.choices = [(self.source.kind, self.source.get_kind_display())]
+            field.disabled = True
+            field.help_text = "The type of a crypto source stays as it is."
+            return
+        offers = type_offers(self.now)
+        field.choices = [(offer.kind.value, offer.label) for offer in offers]
+        widget = field.widget
+        assert isinstance(widget, TypeSelect)
+        widget.refused = frozenset(offer.kind.value for offer in offers if offer.refusal)
+        free = [offer.kind.value for offer in offers if not offer.refusal]
+        if free:
+            self.initial.setdefault("kind", free[0])
+        else:
+            field.choices = [("", "No type is licensed"), *field.choices]
+            field.help_text = offers[0].refusal
+
+    def _prepare_status(self) -> None:
+        if not self.may_toggle:
+            self.fields["status"].disabled = True
+            self.fields["status"].help_text = ONLY_ADMINISTRATORS
+
+    def _prepare_key(self) -> None:
+        key, expiry = self.fields["key"], self.fields["secret_expires_on"]
+        if self.source is None:
+            key.help_text = "The client secret's value. It is sealed and never shown again."
+            expiry.help_text = "Entra shows it beside the secret. Two years are assumed until you change it."
+            return
+        key.help_text = (
+            "Leave empty to keep the stored one. Needed again when the DNS Name, the token endpoint, "
+            "the Application ID or the root certificates change."
+        )
+        if self.source.secret_expiry_assumed:
+            expiry.help_text = "Assumed: nobody has entered it yet. Entra shows it beside the secret."
+
+    def _prepare_requirements(self) -> None:
+        """What the browser disables; the rules refuse it again when it is posted all the same."""
+        azure = [] if self.source else ["id_kind=azure_managed_hsm"]
+        needs = dict.fromkeys(("dns_name", "token_endpoint", "application_id", "key"), azure)
+        needs |= {
+            "keep_after_signing": ["id_backup_restore"],
+            "remove_after_seconds": ["id_backup_restore", "id_keep_after_signing"],
+        }
+        for name, conditions in needs.items():
+            attributes = self.fields[name].widget.attrs
+            if conditions:
+                attributes["data-requires"] = " ".join(conditions)
+            if name != "keep_after_signing" and (name != "key" or self.source is None):
+                attributes["required"] = True
+
+    # --- What was entered -----------------------------------------------------------------------
+
+    def clean(self) -> dict[str, Any]:
+        if not self.may_toggle and self.data.get("status") not in (None, self.initial["status"]):
+            self.add_error("status", ONLY_ADMINISTRATORS)
+        if "kind" in self.cleaned_data:
+            self._check_rules()
+        if self.errors and self.data.get("key") and "key" not in self.errors:
+            self.add_error("key", KEY_NOT_KEPT)
+        return self.cleaned_data
+
+    def _check_rules(self) -> None:
+        refusal = licence_refusal(kind=ProviderKind(self.cleaned_data["kind"]), now=self.now)
+        if refusal:
+            self.add_error("kind", refusal)
+        try:
+            sources.check_settings(entered=self.settings(), existing=self.source)
+        except InvalidSource as refused:
+            self.add_problems(refused)
+
+    def add_problems(self, refused: InvalidSource) -> None:
+        """Put the rules' problems at their fields; a field that Django has refused keeps Django's words."""
+        for name, texts in refused.problems.items():
+            if name not in self.errors:
+                self.add_error(name, [forms.ValidationError(text) for text in texts])
+
+    def show_conflict(self, conflict: EditConflict) -> None:
+        """Keep the entries, and let the next Save be based on what is stored now."""
+        assert self.source is not None
+        self.source.refresh_from_db()
+        self.data = {**self.data.dict(), "revision": self.source.revision}  # type: ignore[attr-defined]
+        self.add_error(None, str(conflict))
+        if self.cleaned_data.get("key"):
+            self.add_error("key", KEY_NOT_KEPT)
+
+    def settings(self) -> SourceSettings:
+        """The entries as one value, whether or not all fields are fine."""
+        entered = self.cleaned_data
+        return SourceSettings(
+            friendly_name=entered.get("friendly_name", ""),
+            kind=ProviderKind(entered["kind"]),
+            dns_name=entered.get("dns_name", ""),
+            token_endpoint=entered.get("token_endpoint", ""),
+            application_id=entered.get("application_id", ""),
+            key=Secret(entered["key"]) if entered.get("key") else None,
+            secret_expires_on=self._expiry(),
+            backup_restore=entered.get("backup_restore", False),
+            keep_after_signing=entered.get("keep_after_signing", False),
+            remove_after_seconds=entered.get("remove_after_seconds"),
+            trusted_roots=entered.get("trusted_roots", ""),
+            sign_in_method=entered.get("sign_in_method", ""),
+        )
+
+    def _expiry(self) -> date | None:
+        """None for a date that the person has not touched: the service assumes it, and says so."""
+        entered = self.cleaned_data.get("secret_expires_on")
+        untouched = self.source is None and entered == sources.assumed_expiry(self.now)
+        return None if untouched else entered
+
+    @property
+    def active(self) -> bool | None:
+        return self.cleaned_data["status"] == SourceStatus.ACTIVE if self.may_toggle else None
+
+
+def _helper(source: CryptoSource | None) -> FormHelper:
+    helper = FormHelper()
+    helper.form_class = "form"
+    helper.attrs = {"autocomplete": "off"}
+    helper.layout = Layout(
+        "revision",
+        Fieldset("Profile", "status", "friendly_name", "kind"),
+        Fieldset(
+            "Azure Managed HSM",
+            "dns_name",
+            "token_endpoint",
+            "application_id",
+            Row("key", "secret_expires_on"),
+        ),
+        Fieldset("Keys between signatures", "backup_restore", "keep_after_signing", "remove_after_seconds"),
+        Fieldset("Connection", "trusted_roots", "sign_in_method"),
+        Div(
+            Submit("save", "Save" if source else "Create crypto source", css_class="btn btn-primary"),
+            HTML('<a class="btn" href="{{ back_url }}">Cancel</a>'),
+            css_class="form-actions",
+        ),
+    )
+    return helper
