@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -22,6 +22,11 @@ from cryptosources.wording import (
     health_badge,
     status_badge,
 )
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[CryptoSource]
+else:  # Django's class is generic in its stubs only.
+    _ModelAdmin = admin.ModelAdmin
 
 Cell = Callable[[CryptoSource], SafeString]
 
@@ -58,7 +63,7 @@ class SourceList(ChangeList):
 
 
 @admin.register(CryptoSource)
-class CryptoSourceAdmin(admin.ModelAdmin[CryptoSource]):
+class CryptoSourceAdmin(_ModelAdmin):
     """Only the list is Django's; every other page, and every write, is ours."""
 
     change_list_template = "cryptosources/list.html"
