@@ -1,0 +1,107 @@
+"""The command line, shared by ``python -m sandbox`` and the project's management command."""
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sandbox.directory import from_timestamp
+from sandbox.estate import DEFAULT_HOSTNAME, Estate, HsmOptions, Options, SandboxError
+from sandbox.server import serve
+from sandbox.tls import CA_FILE
+
+DATA_VARIABLE = "KEYMANAGER_SANDBOX_DIR"
+DEFAULT_PORT = 8443
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("serve", "credentials"),
+        default="serve",
+        help="what to do (default: serve)",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, help=f"data directory (default: ${DATA_VARIABLE}, else .sandbox here)"
+    )
+    parser.add_argument(
+        "--hostname",
+        action="append",
+        type=parse_hostname,
+        metavar="NAME[=DOMAIN]",
+        help="serve an HSM of this name; HSMs with the same DOMAIN share a security domain (default: localhost)",
+    )
+    parser.add_argument(
+        "--purge-protection", action="store_true", help="refuse to purge before retention ends"
+    )
+    parser.add_argument("--retention-days", type=int, help="7 to 90, fixed when an HSM is made (default: 90)")
+    parser.add_argument(
+        "--token-lifetime", type=int, metavar="SECONDS", help="of access tokens (default: 86399)"
+    )
+    parser.add_argument("--json", action="store_true", help="credentials as JSON")
+
+
+def parse_hostname(text: str) -> HsmOptions:
+    name, _, domain = text.partition("=")
+    return HsmOptions(name.lower(), domain)
+
+
+def run(arguments: argparse.Namespace, write: Callable[[str], None]) -> None:
+    """Serve until told to stop, or print credentials. Raises SandboxError with a message for the operator."""
+    data = (arguments.data or Path(os.environ.get(DATA_VARIABLE) or ".sandbox")).resolve()
+    if arguments.action == "credentials":
+        found = credentials(data)
+        write(json.dumps(found, indent=2) if arguments.json else _as_text(found))
+        return
+    options = Options(
+        data=data,
+        host=arguments.host,
+        port=arguments.port,
+        hsms=tuple(arguments.hostname or [HsmOptions(DEFAULT_HOSTNAME)]),
+        purge_protection=arguments.purge_protection,
+        retention_days=arguments.retention_days,
+        token_lifetime=arguments.token_lifetime,
+    )
+    asyncio.run(serve(options, write))
+
+
+def credentials(data: Path) -> dict[str, object]:
+    """What a client needs to use the sandbox in ``data``. Raises SandboxError before its first start."""
+    estate = Estate.open(data)
+    try:
+        port, names = estate.read_address()
+        app = estate.directory.default_app()
+        if app is None:
+            raise SandboxError("The sandbox's own application was removed")
+        secret = estate.directory.secrets(app.application_id)[-1]
+        tenant = estate.setting("tenant")
+    finally:
+        estate.close()
+    authority = f"https://localhost:{port}"
+    return {
+        "address": f"https://{names[0]}:{port}",
+        "addresses": {name: f"https://{name}:{port}" for name in names},
+        "authority": authority,
+        "tenant": tenant,
+        "token_endpoint": f"{authority}/{tenant}/oauth2/v2.0/token",
+        "token_endpoint_v1": f"{authority}/{tenant}/oauth2/token",
+        "application_id": app.application_id,
+        "secret": secret.value,
+        "secret_ends": from_timestamp(secret.end_at).isoformat(),
+        "ca_file": str(data / CA_FILE),
+    }
+
+
+def _as_text(found: dict[str, object]) -> str:
+    addresses = found["addresses"]
+    shown = found | {"addresses": " ".join(addresses.values()) if isinstance(addresses, dict) else ""}
+    return "\n".join(
+        f"{name.replace('_', ' ').capitalize() + ':':<20}{value}" for name, value in shown.items()
+    )
