@@ -63,6 +63,7 @@ class ConsoleSite(AdminSite):
     index_title = "Overview"
     site_url = None
     enable_nav_sidebar = False
+    empty_value_display = "–"
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
