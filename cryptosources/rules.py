@@ -76,7 +76,7 @@ def check(entered: SourceSettings, *, existing: CryptoSource | None) -> Columns:
     _check_dependent(entered, problems)
     if existing is not None and existing.kind != entered.kind:
         problems.add("kind", "The type of a crypto source cannot be changed. Create another one.")
-    if entered.kind is ProviderKind.AZURE_MANAGED_HSM and not problems.found:
+    if entered.kind is ProviderKind.AZURE_MANAGED_HSM:
         _check_key(entered, columns, existing, problems)
     if problems.found:
         raise InvalidSource(problems.found)
@@ -176,7 +176,8 @@ def _check_key(
     if existing is None:
         problems.add("key", "Enter the Key: the client secret of the app registration.")
         return
-    aimed = [label for name, label in AIMING_FIELDS.items() if name in columns.changes(existing)]
+    changed = columns.changes(existing).keys() - problems.found.keys()
+    aimed = [label for name, label in AIMING_FIELDS.items() if name in changed]
     if aimed:
         problems.add(
             "key",

@@ -239,19 +239,19 @@ def keys_of(*, source_id: uuid.UUID) -> int:
 
 def delete_source(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> str:
     """Delete a source with its Key; returns its name. Raises ``SourceInUse`` while keys depend on it."""
-    with transaction.atomic():
-        source = CryptoSource.objects.select_for_update().filter(pk=source_id).first()
-        if source is None:
-            raise SourceGone("The crypto source")
-        if keys := keys_of(source_id=source_id):
-            raise SourceInUse(source.friendly_name, keys)
-        try:
-            with transaction.atomic():
-                source.delete()
-        except (ProtectedError, IntegrityError) as error:  # a key was made in this very moment
-            raise SourceInUse(source.friendly_name, 1) from error
-        source.pk = source_id
-        _record("source.deleted", source, actor, now, _shown(source))
+    source = CryptoSource.objects.filter(pk=source_id).first()
+    if source is None:
+        raise SourceGone("The crypto source")
+    if keys := keys_of(source_id=source_id):
+        raise SourceInUse(source.friendly_name, keys)
+    try:
+        with transaction.atomic():
+            _record("source.deleted", source, actor, now, _shown(source))  # while it has its id
+            _count, deleted = source.delete()
+            if not deleted.get(CryptoSource._meta.label):
+                raise SourceGone(source.friendly_name)
+    except (ProtectedError, IntegrityError) as error:  # a key was made in this very moment
+        raise SourceInUse(source.friendly_name, max(1, keys_of(source_id=source_id))) from error
     return source.friendly_name
 
 
