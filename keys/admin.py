@@ -1,0 +1,196 @@
+"""The console's rooms for keys and operations. Lists are the admin framework's; pages are our own."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponseBase
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from keys.lifecycle import OperationState
+from keys.models import KeyOperation, KeyVersion, ManagedKey
+from keys.pages import acts, generate, key, operation, sign, verify, wording
+from keys.pages.filters import KeyTypeFilter, KindFilter, ResidencyFilter, SourceFilter, StateFilter
+from keys.pages.impact import recent_start
+from keys.pages.page import OPERATE_KEYS
+from keys.pages.uploads import hashing_uploads
+
+if TYPE_CHECKING:
+    KeyAdmin = admin.ModelAdmin[ManagedKey]
+    OperationAdmin = admin.ModelAdmin[KeyOperation]
+else:
+    KeyAdmin = OperationAdmin = admin.ModelAdmin
+
+
+def _link(view: str, pk: object, text: str) -> SafeString:
+    return format_html('<a href="{}">{}</a>', reverse(view, args=[pk]), text)
+
+
+def _time(at: object) -> SafeString:
+    return render_to_string("components/time.html", {"at": at}).strip()  # type: ignore[return-value]
+
+
+View = Callable[..., HttpResponseBase]
+
+
+class ReadOnlyRows:
+    """Rows change through the services only: no stock form adds, edits or deletes one."""
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+@admin.register(ManagedKey)
+class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
+    change_list_template = "keys/key_list.html"
+    search_fields = ["name"]
+    search_help_text = "part of a key's name"
+    list_display = [
+        "key_name",
+        "key_type",
+        "source_name",
+        "place",
+        "versions_count",
+        "backup",
+        "signatures",
+        "created",
+    ]
+    list_filter = [SourceFilter, ResidencyFilter, KeyTypeFilter]
+    list_display_links = None
+    list_per_page = 50
+    show_full_result_count = False
+    actions = None
+    ordering = ["name", "pk"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm(OPERATE_KEYS))
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        uploads = hashing_uploads
+        pages: list[tuple[str, View, str]] = [
+            ("", wrap(self.changelist_view), "changelist"),
+            ("add/", wrap(generate.generate), "add"),
+            ("<uuid:key_id>/", wrap(key.page), "change"),
+            ("<uuid:key_id>/live/", wrap(key.live_part), "live"),
+            ("<uuid:key_id>/public-key.pem", wrap(key.public_key_pem), "pem"),
+            ("<uuid:key_id>/public-key.jwk", wrap(key.public_key_jwk), "jwk"),
+            ("<uuid:key_id>/sign/", uploads(wrap(sign.sign)), "sign"),
+            ("<uuid:key_id>/verify/", uploads(wrap(verify.verify)), "verify"),
+            ("<uuid:key_id>/<str:kind>/", wrap(acts.act), "act"),
+        ]
+        return [path(route, view, name=f"keys_managedkey_{name}") for route, view, name in pages]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ManagedKey]:
+        versions = KeyVersion.objects.filter(key=OuterRef("pk")).order_by().values("key")
+        count = Subquery(versions.annotate(count=Count("pk")).values("count"))
+        return (
+            ManagedKey.objects.with_use(since=recent_start(timezone.now()))
+            .select_related("source", "verified_backup")
+            .defer("source__sealed_secret", "source__trusted_roots", "verified_backup__sealed_blob")
+            .annotate(version_count=Coalesce(count, 0))
+        )
+
+    @admin.display(description="Name", ordering="name")
+    def key_name(self, row: ManagedKey) -> SafeString:
+        return _link("admin:keys_managedkey_change", row.pk, row.name)
+
+    @admin.display(description="Type", ordering="algorithm")
+    def key_type(self, row: ManagedKey) -> str:
+        return wording.key_type(row.algorithm)
+
+    @admin.display(description="Source", ordering="source__friendly_name")
+    def source_name(self, row: ManagedKey) -> str:
+        return row.source.friendly_name
+
+    @admin.display(description="Where", ordering="residency")
+    def place(self, row: ManagedKey) -> SafeString:
+        return wording.badge(wording.place(row))
+
+    @admin.display(description="Versions", ordering="version_count")
+    def versions_count(self, row: Any) -> int:
+        return int(row.version_count)
+
+    @admin.display(description="Verified backup", ordering="verified_backup__taken_at")
+    def backup(self, row: ManagedKey) -> SafeString | str:
+        return _time(row.verified_backup.taken_at) if row.verified_backup else "none"
+
+    @admin.display(description="Signatures, 30 days", ordering="recent_signatures")
+    def signatures(self, row: Any) -> int:
+        return int(row.recent_signatures)
+
+    @admin.display(description="Created", ordering="created_at")
+    def created(self, row: ManagedKey) -> SafeString:
+        return _time(row.created_at)
+
+
+@admin.register(KeyOperation)
+class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
+    change_list_template = "keys/operation_list.html"
+    search_fields = ["key__name"]
+    search_help_text = "part of a key's name"
+    list_display = ["what", "source_name", "state_badge", "asked", "asked_by", "took", "problem"]
+    list_filter = [StateFilter, KindFilter, SourceFilter]
+    list_display_links = None
+    list_per_page = 50
+    show_full_result_count = False
+    actions = None
+    ordering = ["-requested_at", "pk"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        pages: list[tuple[str, View, str]] = [
+            ("", wrap(self.changelist_view), "changelist"),
+            ("<uuid:operation_id>/", wrap(operation.page), "change"),
+            ("<uuid:operation_id>/live/", wrap(operation.live_part), "live"),
+            ("<uuid:operation_id>/status.json", wrap(operation.status), "status"),
+            ("<uuid:operation_id>/signature.sig", wrap(operation.signature_file), "signature"),
+            ("<uuid:operation_id>/retry/", wrap(operation.retry), "retry"),
+        ]
+        return [path(route, view, name=f"keys_keyoperation_{name}") for route, view, name in pages]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[KeyOperation]:
+        return KeyOperation.objects.select_related("key__source").defer(
+            "key__source__sealed_secret", "key__source__trusted_roots"
+        )
+
+    @admin.display(description="Operation", ordering="kind")
+    def what(self, row: KeyOperation) -> SafeString:
+        return _link("admin:keys_keyoperation_change", row.pk, wording.title(row))
+
+    @admin.display(description="Source", ordering="key__source__friendly_name")
+    def source_name(self, row: KeyOperation) -> str:
+        return row.key.source.friendly_name
+
+    @admin.display(description="State", ordering="state")
+    def state_badge(self, row: KeyOperation) -> SafeString:
+        return wording.badge(wording.state(row))
+
+    @admin.display(description="Asked", ordering="requested_at")
+    def asked(self, row: KeyOperation) -> SafeString:
+        return _time(row.requested_at)
+
+    @admin.display(description="By", ordering="actor_name")
+    def asked_by(self, row: KeyOperation) -> str:
+        return row.actor_name
+
+    @admin.display(description="Took")
+    def took(self, row: KeyOperation) -> str:
+        return wording.span(operation.took(row, now=timezone.now())) if row.finished_at else "–"
+
+    @admin.display(description="Problem")
+    def problem(self, row: KeyOperation) -> str:
+        shown = row.error if row.state != OperationState.SUCCEEDED else ""
+        return shown if len(shown) <= 120 else f"{shown[:119]}…"

@@ -1,0 +1,250 @@
+"""The forms about keys. They check what was typed; the services decide what may be done."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from crispy_forms.helper import FormHelper
+from crispy_forms.layout import HTML, Field, Fieldset, Layout, Submit
+from django import forms
+
+from cryptosources.models import CryptoSource
+from cryptosources.providers.algorithms import (
+    DigestMismatch,
+    KeyAlgorithm,
+    SignatureAlgorithm,
+    require_digest,
+)
+from cryptosources.services.gate import licence_refusal
+from keys.models import KeyVersion, ManagedKey
+from keys.pages import wording
+from keys.pages.encodings import parse_bytes
+from keys.pages.uploads import HashedUpload
+
+DIGEST: Final = "digest"
+FILE: Final = "file"
+SIGNATURE_LENGTH: Final = 4096
+
+
+def _helper(*layout: object, button: str) -> FormHelper:
+    helper = FormHelper()
+    helper.attrs = {"class": "form", "novalidate": True}
+    helper.layout = Layout(*layout)
+    helper.add_input(Submit("send", button, css_class="btn btn-primary"))
+    return helper
+
+
+class SourceSelect(forms.Select):
+    """A list of crypto sources in which those that cannot be used are greyed, with the reason."""
+
+    reasons: dict[str, str] = {}
+
+    def create_option(self, name: str, value: Any, label: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, label, *args, **kwargs)
+        if reason := self.reasons.get(str(value)):
+            option["attrs"]["disabled"] = True
+            option["label"] = f"{label} ({reason})"
+        return option
+
+
+class GenerateForm(forms.Form):
+    """A new key. A greyed source that is posted all the same is refused by the service, with the reason."""
+
+    source = forms.ModelChoiceField(
+        CryptoSource.objects.defer("sealed_secret"),
+        label="Crypto source",
+        widget=SourceSelect,
+        empty_label="Choose a crypto source",
+    )
+    name = forms.CharField(
+        label="Name",
+        max_length=127,
+        help_text="1 to 127 letters, digits and hyphens, as the HSM demands. It cannot be changed later.",
+        widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+    )
+    algorithm = forms.TypedChoiceField(
+        label="Key type",
+        coerce=KeyAlgorithm,
+        initial=KeyAlgorithm.RSA_3072.value,
+        help_text="An RSA key signs with RS256, RS384, RS512, PS256, PS384 and PS512. An EC key signs with "
+        "its curve's algorithm: P-256 with ES256, P-256K with ES256K, P-384 with ES384, P-521 with ES512.",
+    )
+
+    def __init__(self, *args: Any, sources: Sequence[CryptoSource], now: datetime, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        reasons = why_unusable(sources, now=now)
+        source, algorithm = self.fields["source"], self.fields["algorithm"]
+        assert isinstance(source.widget, SourceSelect)
+        assert isinstance(algorithm, forms.TypedChoiceField)
+        source.widget.reasons = reasons
+        usable = [row for row in sources if str(row.pk) not in reasons]
+        if len(usable) == 1:
+            self.initial.setdefault("source", usable[0])
+        algorithm.choices = _key_types()
+        notes = HTML('{% include "keys/source_notes.html" %}')
+        self.helper = _helper(Fieldset("", "source", notes, "name", "algorithm"), button="Generate key")
+
+
+def why_unusable(sources: Iterable[CryptoSource], *, now: datetime) -> dict[str, str]:
+    """Sources that cannot generate a key now, by primary key, with the reason in two words."""
+    rows = list(sources)
+    unlicensed = {kind for kind in {row.provider_kind for row in rows} if licence_refusal(kind=kind, now=now)}
+    inactive = {str(row.pk): "Inactive" for row in rows if not row.is_active}
+    return {str(row.pk): "not licensed" for row in rows if row.provider_kind in unlicensed} | inactive
+
+
+def _key_types() -> list[tuple[str, list[tuple[str, str]]]]:
+    types = [(algorithm, (algorithm.value, wording.key_type(algorithm))) for algorithm in KeyAlgorithm]
+    return [
+        ("RSA", [choice for algorithm, choice in types if algorithm.is_rsa]),
+        ("Elliptic curve", [choice for algorithm, choice in types if not algorithm.is_rsa]),
+    ]
+
+
+class DigestForm(forms.Form):
+    """A file or a digest, and an algorithm that the key can do.
+
+    ``cleaned_data["digest_bytes"]`` is the digest, of the algorithm's length; ``the_label`` the file's name.
+    Uploads are :class:`HashedUpload`: the file itself is gone when the form sees it.
+    """
+
+    what = forms.ChoiceField(
+        label="What",
+        choices=[(FILE, "A file"), (DIGEST, "A digest")],
+        initial=FILE,
+        widget=forms.RadioSelect,
+    )
+    file = forms.FileField(
+        label="File",
+        required=False,
+        help_text="Hashed while it arrives, and never stored. Only its digest goes to the HSM.",
+        widget=forms.FileInput({"data-requires": "id_what=file"}),
+    )
+    digest = forms.CharField(
+        label="Digest",
+        required=False,
+        max_length=500,
+        help_text="Hexadecimal or base64.",
+        widget=forms.TextInput(
+            {"class": "mono", "data-requires": "id_what=digest", "autocomplete": "off", "spellcheck": "false"}
+        ),
+    )
+    algorithm = forms.TypedChoiceField(label="Algorithm", coerce=SignatureAlgorithm)
+
+    def __init__(self, *args: Any, key: ManagedKey, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.key = key
+        algorithm = self.fields["algorithm"]
+        assert isinstance(algorithm, forms.TypedChoiceField)
+        algorithm.choices = [(item.value, wording.describe(item)) for item in key.signature_algorithms]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        chosen, other = (DIGEST, FILE) if data.get("what") == DIGEST else (FILE, DIGEST)
+        if data.get(other):
+            self.add_error(other, f"You chose a {chosen}: leave this empty, or choose the {other}.")
+        elif chosen not in self.errors and not data.get(chosen):
+            self.add_error(chosen, f"Give the {chosen}.")
+        elif not self.errors:
+            self._take_digest(data, chosen)
+        return data
+
+    def _take_digest(self, data: dict[str, Any], chosen: str) -> None:
+        algorithm: SignatureAlgorithm = data["algorithm"]
+        try:
+            data["digest_bytes"] = (
+                _upload(data[FILE]).digests[algorithm.hash_name]
+                if chosen == FILE
+                else parse_bytes(data[DIGEST])
+            )
+            require_digest(algorithm, data["digest_bytes"])
+        except (DigestMismatch, ValueError) as error:
+            self.add_error(chosen, str(error))
+
+    @property
+    def file_name(self) -> str:
+        upload = self.cleaned_data.get(FILE)
+        return str(upload.name) if upload else ""
+
+
+def _upload(value: object) -> HashedUpload:
+    """TypeError for an upload that came past the hashing handler."""
+    if not isinstance(value, HashedUpload):
+        raise TypeError("uploads to this form are hashed on arrival")
+    return value
+
+
+class SignForm(DigestForm):
+    """Ask for a signature with the key's current version."""
+
+    label = forms.CharField(
+        label="Label",
+        required=False,
+        max_length=200,
+        help_text="What is signed, for the list of operations. A file's name is taken if you leave it empty.",
+        widget=forms.TextInput({"autocomplete": "off"}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.helper = _helper(
+            Fieldset("", "what", Field("file"), Field("digest"), "algorithm", "label"), button="Sign"
+        )
+
+    @property
+    def label_or_file(self) -> str:
+        return self.cleaned_data.get("label") or self.file_name
+
+
+class VerifyForm(DigestForm):
+    """Check a signature with the public keys on record. ``cleaned_data["signature_bytes"]`` is as given."""
+
+    signature = forms.CharField(
+        label="Signature",
+        required=False,
+        max_length=SIGNATURE_LENGTH,
+        help_text="Hexadecimal or base64; an ECDSA signature as DER or as raw r‖s.",
+        widget=forms.Textarea({"class": "mono", "rows": 4, "spellcheck": "false"}),
+    )
+    signature_file = forms.FileField(label="or the signature's file", required=False)
+    version = forms.ModelChoiceField(
+        KeyVersion.objects.none(), label="Version", required=False, empty_label="Any version on record"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        version = self.fields["version"]
+        assert isinstance(version, forms.ModelChoiceField)
+        version.queryset = self.key.versions.all()
+        version.to_field_name = "version"
+        self.fields["file"].help_text = "Hashed while it arrives, and never stored."
+        self.helper = _helper(
+            Fieldset("What was signed", "what", "file", "digest", "algorithm"),
+            Fieldset("Its signature", "signature", "signature_file", "version"),
+            button="Verify",
+        )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        text, upload = data.get("signature"), data.get("signature_file")
+        if text and upload:
+            self.add_error("signature", "Give the signature as text or as a file, not both.")
+        elif not text and not upload and not {"signature", "signature_file"} & set(self.errors):
+            self.add_error("signature", "Give the signature.")
+        elif text:
+            self._read_text(data, text)
+        elif upload:
+            self._read_file(data, _upload(upload))
+        return data
+
+    def _read_text(self, data: dict[str, Any], text: str) -> None:
+        try:
+            data["signature_bytes"] = parse_bytes(text)
+        except ValueError as error:
+            self.add_error("signature", str(error))
+
+    def _read_file(self, data: dict[str, Any], upload: HashedUpload) -> None:
+        if upload.whole is None:
+            self.add_error("signature_file", "This file is too large for a signature.")
+            return
+        data["signature_bytes"] = upload.whole

@@ -1,0 +1,34 @@
+"""The page that generates a key."""
+
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from cryptosources.models import CryptoSource
+from keys.forms import GenerateForm
+from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, field_of, needs, render
+from keys.services import requests
+
+
+@needs(OPERATE_KEYS)
+def generate(request: HttpRequest) -> HttpResponseBase:
+    """Ask for a new key; then on to the operation that makes it. ``?source=`` chooses one beforehand."""
+    now = timezone.now()
+    sources = list(CryptoSource.objects.defer("sealed_secret"))
+    initial = {name: request.GET[name] for name in ("source",) if name in request.GET}
+    form = GenerateForm(request.POST or None, initial=initial, sources=sources, now=now)
+    if request.method == "POST" and form.is_valid():
+        entered = form.cleaned_data
+        try:
+            operation = requests.generate_key(
+                source=entered["source"],
+                name=entered["name"],
+                algorithm=entered["algorithm"],
+                actor=actor(request),
+                now=now,
+            )
+        except REFUSALS as refusal:
+            form.add_error(field_of(refusal) or None, str(refusal))
+        else:
+            return redirect("admin:keys_keyoperation_change", operation.pk)
+    return render(request, "keys/generate.html", title="Generate a key", form=form, sources=sources)

@@ -1,0 +1,137 @@
+"""The page of one key, and its public key for machines."""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.http import content_disposition_header
+
+from keys.models import KeyOperation, KeyVersion, ManagedKey
+from keys.pages.impact import RECENT_DAYS, recent_start
+from keys.pages.offers import OVER, offers
+from keys.pages.page import OPERATE_KEYS, VIEW_KEYS, live, needs, render
+from keys.pages.signatures import public_key_name
+
+RECENT_OPERATIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class UseDay:
+    """Signatures on one day, and where its bar stands in a drawing of 100 units' height."""
+
+    day: date
+    signatures: int
+    x: int
+    y: int
+    height: int
+
+
+@needs(VIEW_KEYS)
+def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
+    """Everything about one key; what may be asked of it, for those who may ask."""
+    key = _key(key_id)
+    now = timezone.now()
+    under_way = _under_way(key)
+    versions = list(key.versions.all())
+    for version in versions:
+        version.key = key
+    may_operate = request.user.has_perm(OPERATE_KEYS)
+    days = use_by_day(key, now=now)
+    return render(
+        request,
+        "keys/key.html",
+        title=key.name,
+        key=key,
+        versions=versions,
+        current=next((row for row in versions if row.version == key.current_version), None),
+        backups=key.backups.select_related("operation").defer("sealed_blob"),
+        days=days,
+        recent_signatures=sum(day.signatures for day in days),
+        busiest=max(day.signatures for day in days),
+        operations=_operations(key),
+        under_way=under_way,
+        offers=offers(key, under_way=under_way, now=now) if may_operate else [],
+        over=key.where in OVER,
+    )
+
+
+@needs(VIEW_KEYS)
+def live_part(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
+    """Where the key is and what is under way."""
+    key = _key(key_id)
+    under_way = _under_way(key)
+    return live(request, "keys/key_live.html", finished=not under_way, key=key, under_way=under_way)
+
+
+@needs(VIEW_KEYS)
+def public_key_pem(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
+    """The public key as PEM; ``?version=`` names another than the current one."""
+    version = _version(request, key_id)
+    return download(version.pem.encode(), "application/x-pem-file", f"{public_key_name(version)}.pem")
+
+
+@needs(VIEW_KEYS)
+def public_key_jwk(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
+    """The public key as a JSON Web Key; ``?version=`` names another than the current one."""
+    version = _version(request, key_id)
+    return download(
+        json.dumps(version.jwk, indent=2).encode(), "application/jwk+json", f"{public_key_name(version)}.jwk"
+    )
+
+
+def download(content: bytes, media_type: str, name: str) -> HttpResponse:
+    """A file for the browser to save under ``name``; never shown, whatever it holds."""
+    response = HttpResponse(content, content_type=media_type)
+    response.headers["Content-Disposition"] = _attachment(name)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _attachment(name: str) -> str:
+    return content_disposition_header(as_attachment=True, filename=name) or "attachment"
+
+
+def use_by_day(key: ManagedKey, *, now: datetime) -> list[UseDay]:
+    """The last 30 days (UTC), oldest first, days without a signature included."""
+    start = recent_start(now)
+    counts = dict(key.use.filter(day__gte=start).values_list("day", "signatures"))
+    most = max(counts.values(), default=0)
+    return [_use_day(start + timedelta(days=index), index, counts, most) for index in range(RECENT_DAYS)]
+
+
+def _use_day(day: date, index: int, counts: dict[date, int], most: int) -> UseDay:
+    signatures = counts.get(day, 0)
+    height = max(round(100 * signatures / most), 3) if signatures else 0
+    return UseDay(day, signatures, index * 10, 100 - height, height)
+
+
+def _key(key_id: UUID) -> ManagedKey:
+    rows = ManagedKey.objects.select_related("source", "verified_backup")
+    return get_object_or_404(rows.defer("source__sealed_secret", "verified_backup__sealed_blob"), pk=key_id)
+
+
+def _under_way(key: ManagedKey) -> list[KeyOperation]:
+    return _with_key(list(key.operations.under_way()), key)
+
+
+def _operations(key: ManagedKey) -> list[KeyOperation]:
+    return _with_key(list(key.operations.all()[:RECENT_OPERATIONS]), key)
+
+
+def _with_key(operations: list[KeyOperation], key: ManagedKey) -> list[KeyOperation]:
+    for operation in operations:
+        operation.key = key
+    return operations
+
+
+def _version(request: HttpRequest, key_id: UUID) -> KeyVersion:
+    key = get_object_or_404(ManagedKey, pk=key_id)
+    wanted = request.GET.get("version") or key.current_version
+    version = KeyVersion.objects.select_related("key").filter(key=key, version=wanted).first()
+    if version is None:
+        raise Http404("There is no public key on record.")
+    return version

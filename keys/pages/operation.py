@@ -1,0 +1,185 @@
+"""The page of one operation: its progress, its outcome, and a signature's result."""
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from keys.lifecycle import OperationState, Step
+from keys.models import KeyOperation
+from keys.pages import wording
+from keys.pages.key import download
+from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, live, needs, render
+from keys.pages.signatures import DER, RAW, SignatureView, signature_of
+from keys.services import requests
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """One step as ``components/step.html`` shows it."""
+
+    label: str
+    outcome: str
+    detail: str = ""
+    code: str = ""
+    remedy: str = ""
+    duration_ms: int = 0
+
+
+@needs(VIEW_OPERATIONS)
+def page(request: HttpRequest, operation_id: UUID) -> HttpResponseBase:
+    """The operation with its live part, which is rendered once here."""
+    operation = _operation(operation_id)
+    context = _context(request, operation, now=timezone.now())
+    title = wording.title(operation)
+    return render(request, "keys/operation.html", title=title, **context)
+
+
+@needs(VIEW_OPERATIONS)
+def live_part(request: HttpRequest, operation_id: UUID) -> HttpResponseBase:
+    operation = _operation(operation_id)
+    context = _context(request, operation, now=timezone.now())
+    return live(request, "keys/operation_live.html", finished=not operation.is_under_way, **context)
+
+
+@needs(VIEW_OPERATIONS)
+def status(request: HttpRequest, operation_id: UUID) -> HttpResponseBase:
+    """The operation for scripts. Times are ISO 8601; ``result.signature`` is base64 (ECDSA: DER)."""
+    return JsonResponse(_status(_operation(operation_id)))
+
+
+@needs(VIEW_OPERATIONS)
+def signature_file(request: HttpRequest, operation_id: UUID) -> HttpResponseBase:
+    """The signature's bytes; ``?form=raw`` for r‖s."""
+    signature = signature_of(_operation(operation_id))
+    form = request.GET.get("form", DER)
+    if signature is None or form not in signature.forms:
+        raise Http404
+    suffix = "" if form == DER else f".{RAW}"
+    return download(signature.value(form), "application/octet-stream", f"{signature.file_name}{suffix}.sig")
+
+
+@require_POST
+@needs(OPERATE_KEYS)
+def retry(request: HttpRequest, operation_id: UUID) -> HttpResponseBase:
+    """Take a failed operation up again where it failed."""
+    operation = _operation(operation_id)
+    try:
+        requests.retry_operation(operation=operation, actor=actor(request), now=timezone.now())
+    except REFUSALS as refusal:
+        messages.error(request, str(refusal))
+    return redirect("admin:keys_keyoperation_change", operation.pk)
+
+
+def _operation(operation_id: UUID) -> KeyOperation:
+    rows = KeyOperation.objects.select_related("key__source").defer("key__source__sealed_secret")
+    return get_object_or_404(rows, pk=operation_id)
+
+
+def _context(request: HttpRequest, operation: KeyOperation, *, now: datetime) -> dict[str, Any]:
+    signature = signature_of(operation)
+    form = request.GET.get("form", DER)
+    encoding = "hex" if request.GET.get("encoding") == "hex" else "base64"
+    if signature is None or form not in signature.forms:
+        form = DER
+    return {
+        "operation": operation,
+        "steps": step_lines(operation),
+        "took": took(operation, now=now),
+        "most_attempts": settings.MAX_ATTEMPTS,
+        "may_retry": operation.state == OperationState.FAILED and request.user.has_perm(OPERATE_KEYS),
+        "signature": signature,
+        "verify_url": _verify_url(operation, signature) if signature else "",
+        "signature_text": signature.text(form, encoding) if signature else "",
+        "form": form,
+        "encoding": encoding,
+    }
+
+
+def _verify_url(operation: KeyOperation, signature: SignatureView) -> str:
+    """The page that verifies, filled in with this signature."""
+    query = {
+        "what": "digest",
+        "digest": signature.digest.hex(),
+        "algorithm": signature.algorithm.value,
+        "signature": signature.text(DER, "base64"),
+    }
+    return f"{reverse('admin:keys_managedkey_verify', args=[operation.key_id])}?{urlencode(query)}"
+
+
+def step_lines(operation: KeyOperation) -> list[StepLine]:
+    """The steps with how each stands: the finished ones passed, the present one, those to come."""
+    current = operation.steps_done
+    return [_step_line(operation, Step(name), index, current) for index, name in enumerate(operation.steps)]
+
+
+def _step_line(operation: KeyOperation, step: Step, index: int, current: int) -> StepLine:
+    label = wording.STEPS[step]
+    if index != current:
+        return StepLine(label, "passed" if index < current else "waiting")
+    outcome = {
+        OperationState.PENDING: "warning" if operation.error else "waiting",
+        OperationState.RUNNING: "running",
+        OperationState.FAILED: "failed",
+    }[OperationState(operation.state)]
+    return StepLine(label, outcome, detail=operation.error, code=operation.error_code)
+
+
+def took(operation: KeyOperation, *, now: datetime) -> timedelta:
+    """From the asking to the end, or until now."""
+    return (operation.finished_at or now) - operation.requested_at
+
+
+def _status(operation: KeyOperation) -> dict[str, Any]:
+    return {
+        "id": str(operation.pk),
+        "kind": operation.kind,
+        "key": {
+            "id": str(operation.key_id),
+            "name": operation.key.name,
+            "residency": operation.key.residency,
+        },
+        "source": operation.key.source.friendly_name,
+        "state": operation.state,
+        "finished": not operation.is_under_way,
+        "step": operation.step,
+        "steps": operation.steps,
+        "steps_done": operation.steps_done,
+        "attempts": operation.attempts,
+        "next_try_at": _iso(operation.not_before),
+        "error": operation.error,
+        "error_code": operation.error_code,
+        "request_id": operation.request_id,
+        "requested_by": operation.actor_name,
+        "requested_at": _iso(operation.requested_at),
+        "finished_at": _iso(operation.finished_at),
+        "result": _result(operation),
+    }
+
+
+def _result(operation: KeyOperation) -> dict[str, str]:
+    signature = signature_of(operation)
+    if signature is None:
+        return {}
+    result = {
+        "algorithm": signature.algorithm.value,
+        "version": signature.version.version,
+        "signature": base64.b64encode(signature.der).decode(),
+    }
+    if signature.algorithm.is_ecdsa:
+        result["signature_raw"] = base64.b64encode(signature.value(RAW)).decode()
+    return result
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

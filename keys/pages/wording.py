@@ -1,0 +1,168 @@
+"""What the console calls things: key types, places, operations and steps, in plain words."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm, signature_algorithms
+from keys.lifecycle import OperationKind, OperationState, Residency, Step
+from keys.models import KeyBackup, KeyOperation, ManagedKey
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A label with the kind of badge that carries it."""
+
+    text: str
+    badge: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActWords:
+    """An operation: its button, its place in a sentence, and what it does."""
+
+    label: str
+    noun: str
+    effect: str
+
+
+ACTS: Final = {
+    OperationKind.GENERATE: ActWords("Generate", "generation", "Creates the key in the HSM."),
+    OperationKind.SIGN: ActWords("Sign", "signature", "Signs a file or a digest with the current version."),
+    OperationKind.BACKUP: ActWords(
+        "Back up", "backup", "Takes a backup blob with all versions, keeps it sealed here, and verifies it."
+    ),
+    OperationKind.ROTATE: ActWords(
+        "Rotate", "rotation", "Adds a version that signs from then on; earlier versions keep verifying."
+    ),
+    OperationKind.RESTORE: ActWords(
+        "Restore", "restore", "Puts the key back into the HSM from its verified backup, all versions."
+    ),
+    OperationKind.RECOVER: ActWords(
+        "Recover", "recovery", "Undoes the deletion: the key is live in the HSM again, with all versions."
+    ),
+    OperationKind.DELETE: ActWords(
+        "Delete",
+        "deletion",
+        "Takes the key out of use. The HSM keeps it recoverable until its retention ends.",
+    ),
+    OperationKind.PURGE: ActWords(
+        "Purge", "purge", "Removes the deleted key from the HSM for good, before its retention ends."
+    ),
+}
+
+STEPS: Final = {
+    Step.CREATE: "Create the key in the HSM",
+    Step.BACK_UP: "Take a backup and seal it",
+    Step.VERIFY_BACKUP: "Verify the backup",
+    Step.DELETE: "Delete the key in the HSM",
+    Step.RECOVER: "Recover the deleted key",
+    Step.PURGE: "Purge the deleted key",
+    Step.RESTORE: "Restore the key from its backup",
+    Step.NOTE_VERSIONS: "Note the versions there are",
+    Step.ROTATE: "Add a version",
+    Step.SIGN: "Sign the digest in the HSM",
+}
+
+PLACES: Final = {
+    Residency.CREATING: Words("being created", "info"),
+    Residency.RESIDENT: Words("in the HSM", "ok"),
+    Residency.DELETED: Words("deleted (recoverable)", "warn"),
+    Residency.ABSENT: Words("not in the HSM (backup kept)", "muted"),
+    Residency.PURGED: Words("purged, no backup", "muted"),
+    Residency.NOT_CREATED: Words("never created", "muted"),
+    Residency.FAULTED: Words("needs a person", "bad"),
+}
+
+#: Why an operation that needs the key elsewhere is not possible now.
+NOT_FROM_HERE: Final = {
+    Residency.CREATING: "The key is still being created.",
+    Residency.RESIDENT: "The key is in the HSM.",
+    Residency.DELETED: "The key is deleted: recover it first.",
+    Residency.ABSENT: "The key is not in the HSM: restore it first.",
+    Residency.PURGED: "The key was purged without a backup; nothing is left of it.",
+    Residency.NOT_CREATED: "The HSM never created this key.",
+    Residency.FAULTED: "The key needs a person first; its page says why.",
+}
+
+STATES: Final = {
+    OperationState.PENDING: Words("waiting", "info"),
+    OperationState.RUNNING: Words("running", "info"),
+    OperationState.SUCCEEDED: Words("done", "ok"),
+    OperationState.FAILED: Words("failed", "bad"),
+}
+
+_PROOFS: Final = {
+    "hsm": Words("opened by the HSM", "ok"),
+    "decoded": Words("form checked only", "warn"),
+    "": Words("not verified", "muted"),
+}
+
+
+def badge(words: Words) -> SafeString:
+    """The words in a badge."""
+    return format_html('<span class="badge badge-{}">{}</span>', words.badge, words.text)
+
+
+def key_type(algorithm: str) -> str:
+    """``RSA-HSM 3072`` or ``EC-HSM P-256``: the key type as the HSM names it."""
+    family, _, size = algorithm.partition("-")
+    return f"{family}-HSM {size}"
+
+
+def place(key: ManagedKey) -> Words:
+    """Where the key is; a deleted one with the end of its retention, when the HSM told it."""
+    if key.where is Residency.DELETED and key.scheduled_purge_at is not None:
+        return Words(f"deleted (recoverable until {day(key.scheduled_purge_at)})", "warn")
+    return PLACES[key.where]
+
+
+def state(operation: KeyOperation) -> Words:
+    """How the operation stands; one that waits after an error says so."""
+    if operation.state == OperationState.PENDING and operation.error:
+        return Words("will be tried again", "warn")
+    return STATES[OperationState(operation.state)]
+
+
+def proof(backup: KeyBackup) -> Words:
+    """How a backup was verified."""
+    return _PROOFS[backup.proof]
+
+
+def title(operation: KeyOperation) -> str:
+    """``Back up invoice-2026`` (the key's row must be at hand)."""
+    link = "with " if operation.what is OperationKind.SIGN else ""
+    return f"{ACTS[operation.what].label} {link}{operation.key.name}"
+
+
+def signs(algorithm: KeyAlgorithm) -> str:
+    """The signature algorithms of a key type, as a list for people."""
+    return ", ".join(signature_algorithms(algorithm))
+
+
+def describe(algorithm: SignatureAlgorithm) -> str:
+    """``PS256: RSA-PSS with SHA-256``."""
+    family = {"RS": "RSA PKCS#1 v1.5", "PS": "RSA-PSS", "ES": "ECDSA"}[algorithm.value[:2]]
+    curve = ", curve secp256k1" if algorithm is SignatureAlgorithm.ES256K else ""
+    return f"{algorithm}: {family} with SHA-{algorithm.hash_name.removeprefix('sha')}{curve}"
+
+
+def day(at: datetime) -> str:
+    """``3 Feb 2027``, in the console's time zone."""
+    return date_format(timezone.localtime(at), "j M Y")
+
+
+def span(length: timedelta) -> str:
+    """``0.4 s``, ``12 s``, ``2 min 5 s`` or ``3 h 20 min``."""
+    seconds = max(length.total_seconds(), 0.0)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

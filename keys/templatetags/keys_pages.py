@@ -1,0 +1,58 @@
+"""The console's words for keys and operations, in templates."""
+
+import json
+from datetime import timedelta
+
+from django import template
+from django.utils.safestring import SafeString
+
+from keys.lifecycle import Step
+from keys.models import KeyBackup, KeyOperation, KeyVersion, ManagedKey
+from keys.pages import wording
+
+register = template.Library()
+
+
+@register.filter
+def key_type(key: ManagedKey) -> str:
+    return wording.key_type(key.algorithm)
+
+
+@register.filter
+def place_badge(key: ManagedKey) -> SafeString:
+    return wording.badge(wording.place(key))
+
+
+@register.filter
+def state_badge(operation: KeyOperation) -> SafeString:
+    return wording.badge(wording.state(operation))
+
+
+@register.filter
+def proof_badge(backup: KeyBackup) -> SafeString:
+    return wording.badge(wording.proof(backup))
+
+
+@register.filter
+def operation_title(operation: KeyOperation) -> str:
+    return wording.title(operation)
+
+
+@register.filter
+def operation_label(operation: KeyOperation) -> str:
+    return wording.ACTS[operation.what].label
+
+
+@register.filter
+def step_label(operation: KeyOperation) -> str:
+    return wording.STEPS[Step(operation.step)]
+
+
+@register.filter
+def jwk_text(version: KeyVersion) -> str:
+    return json.dumps(version.jwk, indent=2)
+
+
+@register.filter
+def span(length: timedelta) -> str:
+    return wording.span(length)
