@@ -11,7 +11,8 @@ class ProviderError(Exception):
     """An HSM operation failed.
 
     ``code`` is the vendor's own code (``AADSTS7000215``, ``BadParameter``, ``CKR_PIN_INCORRECT``),
-    ``request_id`` the vendor's id for the request (empty when no answer came), ``retry_after`` seconds.
+    ``request_id`` the vendor's id for the request (empty when no answer came), ``retry_after`` seconds,
+    ``remedy`` the next thing a person can do (empty where the message says it all).
     """
 
     retryable: ClassVar[bool] = False
@@ -26,6 +27,7 @@ class ProviderError(Exception):
         code: str = "",
         request_id: str = "",
         retry_after: float | None = None,
+        remedy: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -34,6 +36,7 @@ class ProviderError(Exception):
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.remedy = remedy
 
 
 class ConfigurationError(ProviderError):

@@ -1,0 +1,1 @@
+"""Azure Managed HSM through azure-keyvault-keys and azure-identity."""
