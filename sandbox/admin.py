@@ -26,9 +26,9 @@ def register_app(
 
 
 def grant(directory: Directory, hsm: str, principal_id: str, what: str) -> None:
-    """Give a built-in role, by title or GUID, or a single data action (``keys/sign/action``) on the whole HSM.
+    """Give a built-in role, by title or GUID, or a single data action (``keys/sign/action``) on a whole HSM.
 
-    Single actions gather in a custom role of the principal's own, so that clients who list roles see the truth.
+    Single actions gather in a custom role of the principal's own, so that who lists roles sees the truth.
     """
     role = roles.built_in(what)
     if role is None:
@@ -43,8 +43,11 @@ def grant(directory: Directory, hsm: str, principal_id: str, what: str) -> None:
 
 
 def revoke(directory: Directory, hsm: str, principal_id: str, what: str) -> None:
-    """Take a role or a single data action away. Taking an action turns all the principal's roles into one of its own
-    with what is left; roles on single keys are taken away with it."""
+    """Take a role or a single data action away.
+
+    Taking an action turns all the principal's roles into one of its own with what is left; roles on single
+    keys go with it.
+    """
     role = roles.built_in(what)
     if role is not None:
         _unassign(directory, hsm, principal_id, role.name)

@@ -1,5 +1,6 @@
 """Which token audience belongs to which host, as the 401 challenge names it."""
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 CLOUD_SUFFIXES = ("managedhsm.azure.net", "managedhsm.usgovcloudapi.net", "managedhsm.azure.cn")
@@ -7,6 +8,7 @@ CLOUD_SUFFIXES = ("managedhsm.azure.net", "managedhsm.usgovcloudapi.net", "manag
 FOREIGN = ("https://vault.azure.net", "https://graph.microsoft.com", "https://management.azure.com")
 
 
+@lru_cache(maxsize=256)
 def split_host(host: str) -> tuple[str, str]:
     """Name in lower case and port (empty where none is given) of a Host header."""
     parts = urlsplit(f"//{host}")
@@ -19,8 +21,9 @@ def is_loopback_name(name: str) -> bool:
     return name in {"localhost", "127.0.0.1", "::1"} or name.endswith(".localhost")
 
 
+@lru_cache(maxsize=256)
 def resource_for(host: str) -> str:
-    """The audience for a Host header: of its cloud for a real-looking name, else of the parent domain with the port.
+    """The audience for a Host header: a real-looking name's cloud, else the parent domain with the port.
 
     Clients compare: the host must end in a dot and the audience's host. So ``hsm.localhost:8443`` passes with
     ``https://localhost:8443``, and plain ``localhost`` needs the client's check switched off.

@@ -18,7 +18,7 @@ def decode(text: str) -> bytes:
 
 
 def encode_int(value: int, length: int | None = None) -> str:
-    """A big-endian unsigned integer, at least one byte, left-padded to ``length`` bytes (RFC 7518, section 2)."""
+    """A big-endian unsigned integer of ``length`` bytes, or of as many as it needs (RFC 7518, section 2)."""
     size = length or max(1, (value.bit_length() + 7) // 8)
     return encode(value.to_bytes(size, "big"))
 

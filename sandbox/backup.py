@@ -1,7 +1,7 @@
 """Backup blobs: all versions of one key, sealed with the security domain's key.
 
-On the wire a blob is base64url of a compact JWE (RFC 7516) with ``alg`` dir and ``enc`` A256CBC-HS512 (RFC 7518,
-section 5.2.5), as recorded. What lies inside is the sandbox's own, padded to the size of a real blob.
+On the wire a blob is base64url of a compact JWE (RFC 7516) with ``alg`` dir and ``enc`` A256CBC-HS512
+(RFC 7518, section 5.2.5), as recorded. What lies inside is the sandbox's own, padded to a real blob's size.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ def _decrypt(iv: bytes, sealed: bytes, domain_key: bytes) -> bytes:
 
 
 def _tag(domain_key: bytes, iv: bytes, sealed: bytes) -> bytes:
-    """HMAC over header, iv, ciphertext and the header's length in bits, cut to half (RFC 7518, section 5.2.2.1)."""
+    """HMAC over header, iv, ciphertext and the header's bit length, halved (RFC 7518, section 5.2.2.1)."""
     header = _HEADER.encode("ascii")
     covered = header + iv + sealed + (len(header) * 8).to_bytes(8, "big")
     return hmac.digest(domain_key[:32], covered, hashlib.sha512)[:_TAG_BYTES]

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=parse_hostname,
         metavar="NAME[=DOMAIN]",
-        help="serve an HSM of this name; HSMs with the same DOMAIN share a security domain (default: localhost)",
+        help="serve an HSM of this name (default: localhost); same DOMAIN, same security domain",
     )
     parser.add_argument(
         "--purge-protection", action="store_true", help="refuse to purge before retention ends"

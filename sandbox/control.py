@@ -1,7 +1,7 @@
 """The control API: lets a test or another process change a live sandbox.
 
-Under ``/_sandbox/``, for callers on the same machine that know the token in DATA/control-token (as a Bearer token).
-JSON in and out; times are ISO 8601 with an offset.
+Under ``/_sandbox/``, for callers on the same machine that send the token in DATA/control-token as a Bearer
+token. JSON in and out; times are ISO 8601 with an offset.
 """
 
 from collections.abc import Callable
@@ -45,12 +45,8 @@ def _act(service: Service, method: str, parts: list[str], body: dict[str, Any]) 
             return _state(service)
         case _, ["requests"]:
             return _requests(service, method)
-        case "POST", ["clock"]:
-            service.clock.advance(float(body["advance"]))
-            return {"now": service.clock.now().isoformat()}
-        case "POST", ["token-lifetime"]:
-            service.tokens.lifetime = int(body["seconds"])
-            return {"seconds": service.tokens.lifetime}
+        case "POST", [("clock" | "token-lifetime") as what]:
+            return _set(service, what, body)
         case "POST", ["secrets", key_id, "end"]:
             return _end_secret(service, key_id, body)
         case "POST", ["apps"]:
@@ -71,6 +67,14 @@ def _on_app(service: Service, app: App, asked: list[str], body: dict[str, Any]) 
         case ["POST", "revoke"]:
             return _change(service, admin.revoke, app, body)
     raise LookupError("/".join(asked))
+
+
+def _set(service: Service, what: str, body: dict[str, Any]) -> Json:
+    if what == "clock":
+        service.clock.advance(float(body["advance"]))
+    else:
+        service.tokens.lifetime = int(body["seconds"])
+    return {"now": service.clock.now().isoformat(), "token_lifetime": service.tokens.lifetime}
 
 
 def _requests(service: Service, method: str) -> Json:

@@ -26,7 +26,7 @@ _BLOCK = 16
 
 
 def sign(key: PrivateKey, algorithm: Signing, digest: bytes) -> bytes:
-    """The signature over a digest that fits the algorithm. ECDSA: r and s side by side, each as long as the field."""
+    """The signature over a digest that fits the algorithm. ECDSA: r and s side by side, each field-sized."""
     if isinstance(key, bytes):
         return hmac.digest(key, digest, algorithm.hash.name)
     if isinstance(key, ec.EllipticCurvePrivateKey):
@@ -34,7 +34,8 @@ def sign(key: PrivateKey, algorithm: Signing, digest: bytes) -> bytes:
         length = (key.curve.key_size + 7) // 8
         return r.to_bytes(length, "big") + s.to_bytes(length, "big")
     try:
-        return key.sign(digest, _rsa_padding(algorithm), _rsa_scheme(algorithm))
+        scheme = NoDigestInfo() if algorithm.raw else Prehashed(algorithm.hash)
+        return key.sign(digest, _rsa_padding(algorithm), scheme)
     except ValueError as err:
         raise errors.bad_parameter("Invalid length of the value to sign") from err
 
@@ -46,8 +47,12 @@ def verify(key: PrivateKey, algorithm: Signing, digest: bytes, signature: bytes)
             return hmac.compare_digest(sign(key, algorithm, digest), signature)
         if isinstance(key, ec.EllipticCurvePrivateKey):
             key.public_key().verify(_to_der(key, signature), digest, ec.ECDSA(Prehashed(algorithm.hash)))
+        elif algorithm.raw:
+            recovered = key.public_key().recover_data_from_signature(signature, padding.PKCS1v15(), None)
+            return hmac.compare_digest(recovered, digest)
         else:
-            key.public_key().verify(signature, digest, _rsa_padding(algorithm), _rsa_scheme(algorithm))
+            scheme = Prehashed(algorithm.hash)
+            key.public_key().verify(signature, digest, _rsa_padding(algorithm), scheme)
     except (InvalidSignature, ValueError):
         return False
     return True
@@ -65,10 +70,6 @@ def _rsa_padding(algorithm: Signing) -> padding.PSS | padding.PKCS1v15:
     if algorithm.pss:
         return padding.PSS(padding.MGF1(algorithm.hash), algorithm.hash.digest_size)
     return padding.PKCS1v15()
-
-
-def _rsa_scheme(algorithm: Signing) -> Prehashed | NoDigestInfo:
-    return NoDigestInfo() if algorithm.raw else Prehashed(algorithm.hash)
 
 
 @dataclass(frozen=True)

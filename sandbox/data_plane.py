@@ -10,7 +10,7 @@ from sandbox import attributes, b64, crypto, errors, material, paging
 from sandbox.algorithms import RSA, signing
 from sandbox.bundles import Json, deleted_bundle, deleted_item, key_bundle, key_id, key_item, version_item
 from sandbox.hsm import ManagedHsm, new_version
-from sandbox.keystore import Key, KeyVersion
+from sandbox.keystore import Attributes, Key, KeyVersion
 
 T = TypeVar("T")
 
@@ -44,13 +44,13 @@ async def rotate(call: Call) -> Reply:
     """A new version of the same kind with the same key_ops, tags and policy; no dates, enabled."""
     latest = call.hsm.live(call.name).latest
     old, now = latest.attributes, call.hsm.clock.timestamp()
-    fresh = attributes.Attributes(
+    fresh = Attributes(
         now, now, old.key_ops, exportable=old.exportable, tags=old.tags, release_policy=old.release_policy
     )
     return await _make_version(call, material.spec_of(latest.kty, latest.public, latest.private), fresh)
 
 
-async def _make_version(call: Call, spec: material.KeySpec, wanted: attributes.Attributes) -> Reply:
+async def _make_version(call: Call, spec: material.KeySpec, wanted: Attributes) -> Reply:
     call.hsm.check_room(call.name)
     public, private = await _off_loop(spec.kty, material.generate, spec)
     version = call.hsm.add_version(call.name, new_version(spec.kty, public, private, wanted))
@@ -203,7 +203,7 @@ async def random_bytes(call: Call) -> Reply:
 
 
 async def _off_loop(kty: str, function: Callable[..., T], *values: object) -> T:
-    """RSA work runs in a thread: it takes milliseconds to seconds, and the library lets others run meanwhile."""
+    """RSA work, milliseconds to seconds of it, runs in a thread; the library lets others run meanwhile."""
     if kty == RSA:
         return await asyncio.to_thread(function, *values)
     return function(*values)

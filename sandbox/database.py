@@ -1,7 +1,8 @@
 """The one SQLite file behind the sandbox: schema, transactions, and a cheap sign that something changed.
 
-Write-ahead log with ``synchronous=NORMAL``: what was answered survives the death of the process (not of the machine).
-Other processes may write to the same file; ``generation()`` tells a reader that its memory is stale.
+Write-ahead log with ``synchronous=NORMAL``: what was answered survives the death of the process, not always
+that of the machine. Other processes may write to the same file; ``generation()`` tells a reader that its
+memory is stale.
 """
 
 import sqlite3
@@ -105,7 +106,7 @@ class Database:
         return found
 
     def write(self, sql: str, *values: object) -> int:
-        """Run one statement; the number of rows it changed. Inside ``transaction`` it commits with the rest."""
+        """Run one statement; how many rows it changed. Inside ``transaction`` it commits with the rest."""
         self._writes += 1
         return self._connection.execute(sql, values).rowcount
 

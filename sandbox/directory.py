@@ -1,4 +1,4 @@
-"""The tenant's directory and the HSMs' role assignments: app registrations, their secrets, who may do what where."""
+"""The tenant's directory and the HSMs' role assignments: applications, their secrets, who may do what."""
 
 import json
 import secrets
@@ -14,7 +14,7 @@ DEFAULT_APP = "Key Manager"
 
 @dataclass(frozen=True)
 class App:
-    """An app registration and its service principal: ``object_id`` is the principal that roles are assigned to."""
+    """An app registration and its service principal, whose ``object_id`` roles are assigned to."""
 
     application_id: str
     object_id: str
@@ -23,7 +23,7 @@ class App:
 
 @dataclass(frozen=True)
 class ClientSecret:
-    """``start_at`` and ``end_at`` in seconds since 1970; usable from the first up to, not including, the second."""
+    """Usable from ``start_at`` up to, not including, ``end_at``: seconds since 1970."""
 
     key_id: str
     application_id: str
@@ -100,7 +100,8 @@ class Directory:
 
     def secrets(self, application_id: str) -> list[ClientSecret]:
         rows = self._db.rows(
-            "SELECT key_id, application_id, value, start_at, end_at FROM secret WHERE application_id = ? ORDER BY rowid",
+            "SELECT key_id, application_id, value, start_at, end_at FROM secret "
+            "WHERE application_id = ? ORDER BY rowid",
             application_id,
         )
         return [ClientSecret(*row) for row in rows]

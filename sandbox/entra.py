@@ -146,8 +146,9 @@ class Entra:
     def instance_discovery(self, base_url: str) -> Json:
         """The authority knows itself only; clients that ask about another one are not its business."""
         host = base_url.removeprefix("https://")
+        tenant = f"{base_url}/{self._tokens.tenant}"
         return {
-            "tenant_discovery_endpoint": f"{base_url}/{self._tokens.tenant}/v2.0/.well-known/openid-configuration",
+            "tenant_discovery_endpoint": f"{tenant}/v2.0/.well-known/openid-configuration",
             "api-version": "1.1",
             "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
         }
@@ -175,7 +176,7 @@ def _required(form: dict[str, str], name: str) -> str:
 
 
 def _basic_credentials(authorization: str) -> dict[str, str]:
-    """Client id and secret from an HTTP Basic header (RFC 6749, section 2.3.1); nothing where there is none."""
+    """Client id and secret from an HTTP Basic header (RFC 6749, section 2.3.1), where there is one."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return {}

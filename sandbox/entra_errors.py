@@ -1,7 +1,7 @@
 """The directory's refusals: AADSTS codes with the statuses, error names and texts of the real token endpoint.
 
-Recorded: 7000215. From public reports of real answers: 7000222, 700016, 90002, 500011, 70011. Assumed: that a secret
-whose start lies ahead is refused as a wrong one, since the directory knows no code of its own for it.
+Recorded: 7000215. From public reports of real answers: 7000222, 700016, 90002, 500011, 1002012, 7000218, 900144.
+Assumed: that a secret whose start lies ahead is refused as a wrong one.
 """
 
 from dataclasses import dataclass
@@ -21,26 +21,27 @@ class EntraError(Exception):
         return f"AADSTS{self.code}: {self.text}"
 
 
+_NOT_CONSENTED = (
+    "This can happen if the application has not been installed by the administrator of the tenant or consented "
+    "to by any user in the tenant."
+)
+
+
 def unknown_tenant(tenant: str, *, discovery: bool = False) -> EntraError:
-    return EntraError(
-        400,
-        "invalid_tenant" if discovery else "invalid_request",
-        90002,
-        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the "
-        "correct cloud. Check with your subscription administrator, this may happen if there are no active "
-        "subscriptions for the tenant.",
+    text = (
+        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into "
+        "the correct cloud. Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant."
     )
+    return EntraError(400, "invalid_tenant" if discovery else "invalid_request", 90002, text)
 
 
 def unknown_application(application_id: str, tenant: str) -> EntraError:
-    return EntraError(
-        400,
-        "unauthorized_client",
-        700016,
-        f"Application with identifier '{application_id}' was not found in the directory '{tenant}'. This can happen "
-        "if the application has not been installed by the administrator of the tenant or consented to by any user in "
-        "the tenant. You may have sent your authentication request to the wrong tenant.",
+    text = (
+        f"Application with identifier '{application_id}' was not found in the directory '{tenant}'. "
+        f"{_NOT_CONSENTED} You may have sent your authentication request to the wrong tenant."
     )
+    return EntraError(400, "unauthorized_client", 700016, text)
 
 
 def wrong_secret() -> EntraError:
@@ -48,53 +49,40 @@ def wrong_secret() -> EntraError:
 
 
 def expired_secret(application_id: str) -> EntraError:
-    return EntraError(
-        401,
-        "invalid_client",
-        7000222,
-        f"The provided client secret keys for app '{application_id}' are expired. Visit the Azure portal to create "
-        "new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added "
-        "security: https://aka.ms/certCreds.",
+    text = (
+        f"The provided client secret keys for app '{application_id}' are expired. Visit the Azure portal to "
+        "create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate "
+        "credentials for added security: https://aka.ms/certCreds."
     )
+    return EntraError(401, "invalid_client", 7000222, text)
 
 
 def missing_secret() -> EntraError:
-    return EntraError(
-        401,
-        "invalid_client",
-        7000218,
-        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
-    )
+    text = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."
+    return EntraError(401, "invalid_client", 7000218, text)
 
 
 def missing_parameter(name: str) -> EntraError:
-    return EntraError(
-        400, "invalid_request", 900144, f"The request body must contain the following parameter: '{name}'."
-    )
+    text = f"The request body must contain the following parameter: '{name}'."
+    return EntraError(400, "invalid_request", 900144, text)
 
 
 def unsupported_grant(grant: str) -> EntraError:
-    return EntraError(
-        400, "unsupported_grant_type", 70003, f"The app requested an unsupported grant type '{grant}'."
-    )
+    text = f"The app requested an unsupported grant type '{grant}'."
+    return EntraError(400, "unsupported_grant_type", 70003, text)
 
 
 def invalid_scope(scope: str) -> EntraError:
-    return EntraError(
-        400,
-        "invalid_scope",
-        1002012,
-        f"The provided value for scope {scope} is not valid. Client credential flows must have a scope value with "
-        "/.default suffixed to the resource identifier (application ID URI).",
+    text = (
+        f"The provided value for scope {scope} is not valid. Client credential flows must have a scope value "
+        "with /.default suffixed to the resource identifier (application ID URI)."
     )
+    return EntraError(400, "invalid_scope", 1002012, text)
 
 
 def unknown_resource(resource: str, tenant: str) -> EntraError:
-    return EntraError(
-        400,
-        "invalid_resource",
-        500011,
-        f"The resource principal named {resource} was not found in the tenant named {tenant}. This can happen if the "
-        "application has not been installed by the administrator of the tenant or consented to by any user in the "
-        "tenant. You might have sent your authentication request to the wrong tenant.",
+    text = (
+        f"The resource principal named {resource} was not found in the tenant named {tenant}. {_NOT_CONSENTED} "
+        "You might have sent your authentication request to the wrong tenant."
     )
+    return EntraError(400, "invalid_resource", 500011, text)

@@ -1,8 +1,8 @@
 """Every refusal of the HSM, with where its status, code and text come from.
 
-*recorded*: seen in traffic of the real service. *documented*: the rule is in the vendor's documentation, the text is
-modelled on the sister service Key Vault. *assumed*: neither; chosen so that a client sees a plausible answer.
-Messages end in ``(Activity ID: <guid>)``, which the wire layer appends: it is the request id of the answer.
+*recorded*: seen in traffic of the real service. *documented*: the rule is in the vendor's documentation, the
+text is modelled on the sister service Key Vault. *assumed*: neither; chosen so that a client sees a plausible
+answer. Messages end in ``(Activity ID: <guid>)``, which the wire layer appends: the answer's request id.
 """
 
 
@@ -72,7 +72,7 @@ def name_is_soft_deleted(name: str) -> HsmError:
 
 
 def name_is_live(name: str) -> HsmError:
-    """409, documented rule (a backup cannot be restored over a live key); the text is modelled on Key Vault's."""
+    """409, documented rule (nothing is restored over a live key); the text is modelled on Key Vault's."""
     return HsmError(
         409, "Conflict", f"Conflict while restoring key {name}: a key with this name already exists"
     )
@@ -100,7 +100,7 @@ def purge_protected() -> HsmError:
 
 
 def operation_blocked(operation: str, state: str) -> HsmError:
-    """403, documented rule (disabled, expired and not-yet-valid keys do not sign); the text is Key Vault's."""
+    """403, documented rule (disabled, expired, not yet valid keys do not sign); the text is Key Vault's."""
     return HsmError(403, "Forbidden", f"Operation {operation} is not allowed on {state} key.")
 
 

@@ -1,7 +1,8 @@
 """The data directory: what one sandbox consists of, made at first start and kept.
 
-``sandbox.sqlite3`` holds all state, ``ca.pem`` is the certificate authority for clients to trust, ``address.json``
-says where the sandbox listens, ``control-token`` opens the control API. Only the owner may read any of it.
+``sandbox.sqlite3`` holds all state, ``ca.pem`` is the certificate authority for clients to trust,
+``address.json`` says where the sandbox listens, ``control-token`` opens the control API. Only the owner may
+read any of it.
 """
 
 import fcntl
@@ -9,6 +10,7 @@ import json
 import os
 import secrets
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -75,7 +77,7 @@ class Estate:
 
     @classmethod
     def prepare(cls, options: Options, clock: Clock) -> "Estate":
-        """Open the directory, making all that is missing. Idempotent. Raises SandboxError for what cannot be changed."""
+        """Open the directory, making what is missing. Idempotent. Raises SandboxError for what is fixed."""
         options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.umask(0o077)
         estate = cls(options.data, Database(options.data / "sandbox.sqlite3"))
@@ -121,10 +123,10 @@ class Estate:
         return int(content["port"]), [str(name) for name in content["hsms"]]
 
     def _ensure_settings(self) -> None:
-        makers = {
+        makers: dict[str, Callable[[], str]] = {
             "tenant": lambda: str(uuid.uuid4()),
             "signing_key": new_signing_key,
-            "control_token": lambda: secrets.token_urlsafe(32),
+            "control_token": secrets.token_urlsafe,
         }
         for name, make in makers.items():
             if self.database.row("SELECT 1 FROM setting WHERE name = ?", name) is None:
@@ -155,7 +157,7 @@ class Estate:
         )
 
     def _ensure_default_app(self, now: datetime, hsms: list[str]) -> None:
-        """One application that may do everything with keys, on every HSM that nobody has been given a role on."""
+        """One application that may do everything with keys, on every HSM where nobody has a role yet."""
         app = self.directory.default_app()
         if app is None:
             app = self.directory.add_app(DEFAULT_APP)
@@ -172,7 +174,8 @@ class Estate:
 def _refuse_change(hsm: str, what: str, current: object, wanted: object) -> None:
     if wanted is not None and wanted != current:
         raise SandboxError(
-            f"The {what} of the HSM {hsm} was fixed when it was made ({current}); use another data directory for {wanted}"
+            f"The {what} of the HSM {hsm} was fixed when it was made ({current}); "
+            f"use another data directory for {wanted}"
         )
 
 
@@ -186,7 +189,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def lock(data: Path) -> IO[bytes]:
-    """Hold the data directory for this process until the file is closed. Raises SandboxError where another holds it."""
+    """Hold the data directory until the file is closed. Raises SandboxError where another process does."""
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = (data / "lock").open("ab")
     try:

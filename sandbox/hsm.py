@@ -42,7 +42,7 @@ def new_version(kty: str, public: dict[str, str], private: bytes, attributes: At
 
 @dataclass(frozen=True)
 class ManagedHsm:
-    """An HSM as one request sees it. ``base_url`` is how the client addressed it and begins each key identifier."""
+    """An HSM as one request sees it. Key identifiers begin with ``base_url``: how the client addressed it."""
 
     base_url: str
     settings: HsmSettings
@@ -83,7 +83,7 @@ class ManagedHsm:
     # -- making and changing --
 
     def check_room(self, name: str) -> None:
-        """Raises HsmError where no version can be made under this name: soft-deleted, 100 versions or 5,000 keys."""
+        """Raises HsmError where nothing can be made: name soft-deleted, 100 versions, or 5,000 keys."""
         self._purge_due()
         key = self.keys.get(self.settings.name, name)
         if key is None:
@@ -127,7 +127,7 @@ class ManagedHsm:
         return backup.seal(self.live(name), self.settings.domain_key)
 
     def restore(self, blob: object) -> Key:
-        """Put a key back with all its versions and times. Raises HsmError 409 while its name is live or soft-deleted."""
+        """Put a key back, versions and times and all. Raises HsmError 409 for a live or deleted name."""
         name, versions = backup.unseal(blob, self.settings.domain_key)
         self._purge_due()
         existing = self.keys.get(self.settings.name, name)
@@ -150,7 +150,7 @@ class ManagedHsm:
         self.check_permitted(attributes, operation)
 
     def check_permitted(self, attributes: Attributes, operation: str) -> None:
-        """Raises HsmError 403 unless ``operation`` is among key_ops. Enough for what undoes an earlier use."""
+        """Raises HsmError 403 unless key_ops has ``operation``. Enough for what undoes an earlier use."""
         if operation not in attributes.key_ops:
             raise errors.operation_not_permitted(operation)
 

@@ -24,7 +24,7 @@ class Attributes:
 
 @dataclass(frozen=True)
 class KeyVersion:
-    """``version`` is 32 hex digits. ``public`` holds the public members of the JWK; ``private`` is PKCS#8 or raw bytes."""
+    """``version`` is 32 hex digits, ``public`` the JWK's public members, ``private`` PKCS#8 or raw bytes."""
 
     version: str
     kty: str
@@ -104,7 +104,8 @@ class KeyStore:
     def page(self, hsm: str, *, deleted: bool, after: int, limit: int) -> list[Key]:
         """Up to ``limit`` keys with an id above ``after``, in the order in which they were made."""
         rows = self._db.rows(
-            "SELECT * FROM managed_key WHERE hsm = ? AND id > ? AND (deleted_at IS NOT NULL) = ? ORDER BY id LIMIT ?",
+            "SELECT * FROM managed_key WHERE hsm = ? AND id > ? AND (deleted_at IS NOT NULL) = ? "
+            "ORDER BY id LIMIT ?",
             hsm,
             after,
             deleted,
@@ -178,7 +179,8 @@ class KeyStore:
 
     def _insert_version(self, key_id: int, version: KeyVersion) -> None:
         self._db.insert(
-            "INSERT INTO key_version (key_id, version, kty, public, private, attributes) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO key_version (key_id, version, kty, public, private, attributes) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             key_id,
             version.version,
             version.kty,

@@ -63,7 +63,7 @@ def spec_of(kty: str, public: dict[str, str], private: bytes) -> KeySpec:
 
 
 def generate(spec: KeySpec) -> tuple[dict[str, str], bytes]:
-    """Public JWK members and private bytes of a new key. RSA takes up to seconds; it releases the interpreter lock."""
+    """Public JWK members and private bytes of a new key. RSA takes up to seconds, without the GIL."""
     if spec.kty == OCT:
         return {}, secrets.token_bytes(spec.size // 8)
     if spec.kty == EC:
@@ -78,7 +78,7 @@ def _generate_rsa(spec: KeySpec) -> rsa.RSAPrivateKey:
 
 
 def _generate_odd_rsa(spec: KeySpec) -> rsa.RSAPrivateKey:
-    """The library makes keys for the exponents 3 and 65537 only; for another one reuse its primes where they allow it."""
+    """The library makes keys for the exponents 3 and 65537 only; others reuse its primes where they fit."""
     while True:
         numbers = rsa.generate_private_key(65537, spec.size).private_numbers()
         p, q = numbers.p, numbers.q
@@ -94,7 +94,7 @@ def _rsa_from_numbers(n: int, e: int, d: int, p: int, q: int) -> rsa.RSAPrivateK
 
 
 def from_jwk(jwk: dict[str, Any]) -> tuple[str, dict[str, str], bytes]:
-    """Key type, public members and private bytes of an imported key. Raises HsmError for a key that is not whole."""
+    """Key type, public members and private bytes of an imported key. Raises HsmError for a broken one."""
     kty = key_type(jwk.get("kty"))
     if jwk.get("key_hsm"):
         raise errors.not_supported("import of a wrapped key")

@@ -19,7 +19,7 @@ def limit(query: dict[str, str]) -> int:
 
 
 def position(query: dict[str, str]) -> int:
-    """Where the page begins: 0, or what an earlier answer's ``$skiptoken`` says. Raises HsmError for a foreign one."""
+    """Where the page begins: 0, or where an earlier answer's ``$skiptoken`` says. Raises HsmError."""
     token = query.get("$skiptoken")
     if token is None:
         return 0

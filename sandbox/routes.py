@@ -1,4 +1,4 @@
-"""From method and path to operation. Empty versions, double slashes and trailing slashes are all in use by clients."""
+"""From method and path to operation. Clients send empty versions, double slashes and trailing slashes."""
 
 from dataclasses import dataclass
 from urllib.parse import unquote

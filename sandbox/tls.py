@@ -19,11 +19,14 @@ _LOOPBACK = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
 
 def server_context(data: Path, hostnames: list[str], now: datetime) -> ssl.SSLContext:
-    """A TLS context whose certificate covers every host name; authority and certificate are made where needed."""
+    """A TLS context whose certificate covers every host name. Makes authority and certificate if needed."""
     ca_key, ca = _authority(data, now)
     certificate, key = data / "server.pem", data / "server-key.pem"
     if not _is_good(certificate, ca, hostnames, now):
-        _issue(certificate, key, ca, ca_key, hostnames, now)
+        server_key = ec.generate_private_key(ec.SECP256R1())
+        signed = _issue(server_key.public_key(), ca, ca_key, hostnames, now)
+        replace_file(key, _pem(server_key))
+        replace_file(certificate, signed.public_bytes(serialization.Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
@@ -54,18 +57,16 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifi
 
 
 def _issue(
-    certificate: Path,
-    key_file: Path,
+    key: ec.EllipticCurvePublicKey,
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
     hostnames: list[str],
     now: datetime,
-) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Key Manager sandbox")])
     names = [x509.DNSName(host) for host in _names(hostnames)] + [x509.IPAddress(ip) for ip in _LOOPBACK]
-    signed = (
-        _builder(name, ca.subject, key.public_key(), now, timedelta(days=_SERVER_DAYS))
+    return (
+        _builder(name, ca.subject, key, now, timedelta(days=_SERVER_DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -75,8 +76,6 @@ def _issue(
         )
         .sign(ca_key, hashes.SHA256())
     )
-    replace_file(key_file, _pem(key))
-    replace_file(certificate, signed.public_bytes(serialization.Encoding.PEM))
 
 
 def _is_good(file: Path, ca: x509.Certificate, hostnames: list[str], now: datetime) -> bool:

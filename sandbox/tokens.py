@@ -44,7 +44,7 @@ def new_signing_key() -> str:
 
 
 class TokenService:
-    """Issues and checks the tenant's tokens. Checked tokens are remembered; their times are looked at each time."""
+    """Issues and checks the tenant's tokens. Remembers checked tokens, but looks at their times each time."""
 
     def __init__(self, tenant: str, signing_key: str, clock: Clock, lifetime: int = DEFAULT_LIFETIME) -> None:
         key = serialization.load_pem_private_key(signing_key.encode("ascii"), None)
@@ -89,7 +89,7 @@ class TokenService:
         return jwt.encode(claims, self._key, "RS256", headers=headers), expires
 
     def check(self, token: str, audience: str) -> Principal:
-        """Who the token speaks for. Raises InvalidTokenError unless signature, tenant, audience and times are right."""
+        """Who the token speaks for. Raises InvalidTokenError for signature, tenant, audience or time."""
         claims = self._seen.get(token) or self._read(token)
         if claims.audience.rstrip("/") != audience.rstrip("/"):
             raise InvalidTokenError("audience")

@@ -159,7 +159,7 @@ class SandboxServer:
     # -- what an administrator can do --
 
     def add_app(self, display_name: str = "Application", grants: Sequence[str] = ALL_RIGHTS) -> RegisteredApp:
-        """Register an application with one secret, good for two years, and roles or data actions on every HSM."""
+        """Register an application with a secret good for two years and roles or data actions on every HSM."""
         made = self.control("POST", "apps", {"display_name": display_name, "grants": list(grants)})
         first = made["secrets"][0]
         return RegisteredApp(
@@ -177,7 +177,7 @@ class SandboxServer:
         value: str | None = None,
         application_id: str | None = None,
     ) -> Secret:
-        """One more secret for an application (the default one), from now and for two years unless said otherwise."""
+        """One more secret for an application (the default one), by default from now for two years."""
         body: dict[str, Any] = {"secret": value}
         body |= {name: when.isoformat() for name, when in (("start", start), ("end", end)) if when}
         made = self.control("POST", f"apps/{application_id or self.application_id}/secrets", body)
