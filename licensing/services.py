@@ -21,8 +21,10 @@ __all__ = (
     "LicenceStatus",
     "current",
     "install_licence",
+    "installable",
     "read_licence",
     "refusal",
+    "refusal_in",
     "require_feature",
 )
 
@@ -103,14 +105,20 @@ def read_licence(token: str) -> Claims:
     return _verified(token.strip(), *_issuer_file())
 
 
+def installable(*, token: str, now: datetime) -> Claims:
+    """The claims of a licence that may be put in force now; LicenceError says why it may not."""
+    claims = read_licence(token)
+    if problem := _dates_problem(claims, now):
+        raise LicenceError(problem)
+    return claims
+
+
 def install_licence(*, token: str, actor: Actor, now: datetime) -> Licence:
     """Put a licence in force and record it. LicenceError when it is not genuine or not in its dates.
 
     Installing the same licence again adds a row: it is in force again, as whoever did it meant.
     """
-    claims = read_licence(token)
-    if problem := _dates_problem(claims, now):
-        raise LicenceError(problem)
+    claims = installable(token=token, now=now)
     with transaction.atomic():
         licence = Licence.objects.create(
             token=token.strip(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import transaction
-from django.db.models import F, Func, Q, QuerySet
+from django.db.models import BinaryField, F, Func, Q, QuerySet
 
 from audit.actors import Actor
 from audit.services import record
@@ -121,7 +121,9 @@ def _outstanding(field: SealedField, ring: PublicRing) -> QuerySet[Any]:
     """Rows whose value names other recipients; decided in the database, by the bytes that name them."""
     expected = marks(ring.recipients(recovery=field.recovery))
     parts = {
-        f"mark_{offset}": Func(F(field.attname), offset + 1, len(mark), function="SUBSTR")
+        f"mark_{offset}": Func(
+            F(field.attname), offset + 1, len(mark), function="SUBSTR", output_field=BinaryField()
+        )
         for offset, mark in expected.items()
     }
     wanted = {f"mark_{offset}": mark for offset, mark in expected.items()}

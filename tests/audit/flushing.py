@@ -57,7 +57,7 @@ def _execute(*statements: str) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def audit_lets_tests_flush() -> Iterator[None]:
     """Every transactional test ends with a flush that the audit table lets pass."""
-    teardown = TransactionTestCase._fixture_teardown
+    teardown = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # left out of the stubs
 
     def flush(self: TransactionTestCase) -> None:
         with without_triggers():
