@@ -69,12 +69,9 @@ class PersonAdmin(_UserAdmin):
         kind, text = ("ok", "May sign in") if person.is_active else ("muted", "Switched off")
         return format_html('<span class="badge badge-{}">{}</span>', kind, text)
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "groups":
             return RolesField(queryset=Group.objects.order_by("name"), required=False, label="Roles")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
-
-    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "is_active":
             kwargs["label"] = "May sign in"
             kwargs["help_text"] = "Switch off instead of deleting: records name this account."

@@ -1,33 +1,26 @@
 """What the front page shows: sources and their secrets, work under way, and what waits for a person."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.db.models import Exists, OuterRef
 
 from cryptosources.models import CryptoSource, SourceStatus
+from cryptosources.wording import Badge, expiry_badge
 from keys.lifecycle import OperationState, Residency
 from keys.models import KeyOperation, ManagedKey
 
 ROWS = 5
 RECENT = timedelta(days=7)
-EXPIRY_WARNING_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class SecretLine:
-    """A source's Key (client secret) and the days until it ends; negative: it has ended."""
+    """A source and how long its Key (the client secret) is still good for."""
 
     source: CryptoSource
-    ends_on: date
-    days_left: int
-
-    @property
-    def badge(self) -> str:
-        """The badge's kind: ended, close to its end, or fine."""
-        if self.days_left < 0:
-            return "bad"
-        return "warn" if self.days_left <= EXPIRY_WARNING_DAYS else "ok"
+    left: Badge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +39,11 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Operations:
+    """``failed``: the last days' failures that no later success has made good."""
+
     under_way_count: int
     under_way: list[KeyOperation]
-    failed: list[KeyOperation] = field(default_factory=list)
+    failed: list[KeyOperation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +66,8 @@ def overview(*, user: AbstractUser | AnonymousUser, now: datetime) -> Overview:
 
 def _sources(today: date) -> Sources:
     rows = CryptoSource.objects.order_by("secret_expires_on")
-    secrets = [
-        SecretLine(source, source.secret_expires_on, (source.secret_expires_on - today).days)
-        for source in rows.filter(secret_expires_on__isnull=False)[:ROWS]
-        if source.secret_expires_on is not None
-    ]
+    ending = rows.filter(secret_expires_on__isnull=False).defer("sealed_secret", "trusted_roots")
+    secrets = [SecretLine(source, expiry_badge(source, today)) for source in ending[:ROWS]]
     active = rows.filter(status=SourceStatus.ACTIVE).count()
     return Sources(active=active, inactive=rows.count() - active, secrets=secrets)
 
@@ -92,7 +84,13 @@ def _keys() -> Keys:
 def _operations(now: datetime) -> Operations:
     rows = KeyOperation.objects.select_related("key", "key__source").order_by("-requested_at")
     open_rows = rows.under_way()
-    failed = rows.filter(state=OperationState.FAILED, finished_at__gte=now - RECENT)
+    repeated = KeyOperation.objects.filter(
+        key=OuterRef("key"),
+        kind=OuterRef("kind"),
+        state=OperationState.SUCCEEDED,
+        requested_at__gt=OuterRef("requested_at"),
+    )
+    failed = rows.filter(~Exists(repeated), state=OperationState.FAILED, finished_at__gte=now - RECENT)
     return Operations(
         under_way_count=open_rows.count(), under_way=list(open_rows[:ROWS]), failed=list(failed[:ROWS])
     )

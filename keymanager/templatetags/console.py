@@ -1,9 +1,11 @@
 """Template helpers of the console's own look."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import template
+from django.forms import BoundField
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
@@ -24,4 +26,19 @@ def _labelled(cell: str, label: str) -> SafeString:
     if not cell.startswith("<td") or label.startswith("<"):
         return mark_safe(cell)  # noqa: S308  (Django rendered and escaped it)
     shown = escape(label[:1].upper() + label[1:])
-    return mark_safe(f'<td data-label="{shown}"{cell[3:]}')  # noqa: S308  (as above)
+    return mark_safe(f'<td data-label="{shown}"{_breakable(cell[3:])}')  # noqa: S308  (as above)
+
+
+def _breakable(cell: str) -> str:
+    """Let a cell of plain text break after the dots and slashes of host names and addresses."""
+    attributes, closes, text = cell.partition(">")
+    content, end, rest = text.partition("</td>")
+    if "<" in content or rest:
+        return cell
+    return attributes + closes + re.sub(r"(?<=\w)([./@])(?=\w)", r"\1<wbr>", content) + end
+
+
+@register.filter
+def may_stay_empty(field: BoundField) -> bool:
+    """Is the field optional whatever else is chosen? One that depends on another may be needed by it."""
+    return not (field.field.required or field.field.disabled or "data-requires" in field.field.widget.attrs)

@@ -24,7 +24,13 @@ function setEnabled(control, enabled) {
     if (!enabled) control.dataset.remembered = String(control.checked);
     control.checked = enabled && control.dataset.remembered === "true";
   }
-  control.closest(".field")?.classList.toggle("field-disabled", !enabled);
+  showEnabled(control);
+}
+
+function showEnabled(control) {
+  control.closest(".field")?.classList.toggle("field-disabled", control.disabled);
+  const reveal = document.querySelector(`[data-reveal="${control.id}"]`);
+  if (reveal) reveal.disabled = control.disabled;
 }
 
 export function applyRequirements() {
@@ -44,9 +50,7 @@ function toggleReveal(button) {
 }
 
 for (const button of document.querySelectorAll("[data-reveal]")) button.hidden = false;
-for (const control of document.querySelectorAll("[data-requires]")) {
-  control.closest(".field")?.classList.toggle("field-disabled", control.disabled);
-}
+document.querySelectorAll("[data-requires]").forEach(showEnabled);
 
 document.addEventListener("change", applyRequirements);
 document.addEventListener("click", (event) => {
