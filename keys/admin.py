@@ -7,8 +7,7 @@ from django.contrib import admin
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponseBase
-from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,7 +15,14 @@ from django.utils.safestring import SafeString
 from keys.lifecycle import OperationState
 from keys.models import KeyOperation, KeyVersion, ManagedKey
 from keys.pages import acts, generate, key, operation, sign, verify, wording
-from keys.pages.filters import KeyTypeFilter, KindFilter, ResidencyFilter, SourceFilter, StateFilter
+from keys.pages.filters import (
+    KeyFilter,
+    KeyTypeFilter,
+    KindFilter,
+    ResidencyFilter,
+    SourceFilter,
+    StateFilter,
+)
 from keys.pages.impact import recent_start
 from keys.pages.page import OPERATE_KEYS
 from keys.pages.uploads import hashing_uploads
@@ -27,16 +33,11 @@ if TYPE_CHECKING:
 else:
     KeyAdmin = OperationAdmin = admin.ModelAdmin
 
-
-def _link(view: str, pk: object, text: str) -> SafeString:
-    return format_html('<a href="{}">{}</a>', reverse(view, args=[pk]), text)
-
-
-def _time(at: object) -> SafeString:
-    return render_to_string("components/time.html", {"at": at}).strip()  # type: ignore[return-value]
-
-
 View = Callable[..., HttpResponseBase]
+
+
+def _unbroken(text: str) -> SafeString:
+    return format_html('<span class="nowrap">{}</span>', text)
 
 
 class ReadOnlyRows:
@@ -65,7 +66,6 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
         "created",
     ]
     list_filter = [SourceFilter, ResidencyFilter, KeyTypeFilter]
-    list_display_links = None
     list_per_page = 50
     show_full_result_count = False
     actions = None
@@ -101,12 +101,12 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
         )
 
     @admin.display(description="Name", ordering="name")
-    def key_name(self, row: ManagedKey) -> SafeString:
-        return _link("admin:keys_managedkey_change", row.pk, row.name)
+    def key_name(self, row: ManagedKey) -> str:
+        return row.name
 
     @admin.display(description="Type", ordering="algorithm")
-    def key_type(self, row: ManagedKey) -> str:
-        return wording.key_type(row.algorithm)
+    def key_type(self, row: ManagedKey) -> SafeString:
+        return _unbroken(wording.key_type(row.algorithm))
 
     @admin.display(description="Source", ordering="source__friendly_name")
     def source_name(self, row: ManagedKey) -> str:
@@ -122,7 +122,7 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
 
     @admin.display(description="Verified backup", ordering="verified_backup__taken_at")
     def backup(self, row: ManagedKey) -> SafeString | str:
-        return _time(row.verified_backup.taken_at) if row.verified_backup else "none"
+        return wording.moment(row.verified_backup.taken_at) if row.verified_backup else "none"
 
     @admin.display(description="Signatures, 30 days", ordering="recent_signatures")
     def signatures(self, row: Any) -> int:
@@ -130,7 +130,7 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, row: ManagedKey) -> SafeString:
-        return _time(row.created_at)
+        return wording.moment(row.created_at)
 
 
 @admin.register(KeyOperation)
@@ -139,8 +139,7 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
     search_fields = ["key__name"]
     search_help_text = "part of a key's name"
     list_display = ["what", "source_name", "state_badge", "asked", "asked_by", "took", "problem"]
-    list_filter = [StateFilter, KindFilter, SourceFilter]
-    list_display_links = None
+    list_filter = [StateFilter, KindFilter, SourceFilter, KeyFilter]
     list_per_page = 50
     show_full_result_count = False
     actions = None
@@ -167,8 +166,8 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
         )
 
     @admin.display(description="Operation", ordering="kind")
-    def what(self, row: KeyOperation) -> SafeString:
-        return _link("admin:keys_keyoperation_change", row.pk, wording.title(row))
+    def what(self, row: KeyOperation) -> str:
+        return wording.title(row)
 
     @admin.display(description="Source", ordering="key__source__friendly_name")
     def source_name(self, row: KeyOperation) -> str:
@@ -180,15 +179,16 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
 
     @admin.display(description="Asked", ordering="requested_at")
     def asked(self, row: KeyOperation) -> SafeString:
-        return _time(row.requested_at)
+        return wording.moment(row.requested_at)
 
     @admin.display(description="By", ordering="actor_name")
     def asked_by(self, row: KeyOperation) -> str:
         return row.actor_name
 
     @admin.display(description="Took")
-    def took(self, row: KeyOperation) -> str:
-        return wording.span(operation.took(row, now=timezone.now())) if row.finished_at else "–"
+    def took(self, row: KeyOperation) -> SafeString | str:
+        length = wording.span(operation.took(row, now=timezone.now()))
+        return _unbroken(length) if row.finished_at else "–"
 
     @admin.display(description="Problem")
     def problem(self, row: KeyOperation) -> str:

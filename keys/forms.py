@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from crispy_forms.helper import FormHelper
-from crispy_forms.layout import HTML, Field, Fieldset, Layout, Submit
+from crispy_forms.layout import HTML, Div, Fieldset, Layout, Submit
 from django import forms
 
 from cryptosources.models import CryptoSource
@@ -27,11 +27,28 @@ SIGNATURE_LENGTH: Final = 4096
 
 
 def _helper(*layout: object, button: str) -> FormHelper:
+    """The layout with its button and a way back (``back_url`` of the page's context)."""
     helper = FormHelper()
-    helper.attrs = {"class": "form", "novalidate": True}
-    helper.layout = Layout(*layout)
-    helper.add_input(Submit("send", button, css_class="btn btn-primary"))
+    helper.form_class = "form"
+    helper.attrs = {"novalidate": True}
+    send = Submit("send", button, css_class="btn btn-primary")
+    back = HTML('<a class="btn" href="{{ back_url }}">Cancel</a>')
+    helper.layout = Layout(*layout, Div(send, back, css_class="form-actions"))
     return helper
+
+
+class OneOfFile(forms.FileField):
+    """One of several fields of which the form wants exactly one: not optional, yet empty when not chosen."""
+
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        return None if data in self.empty_values else super().clean(data, initial)
+
+
+class OneOfText(forms.CharField):
+    """As :class:`OneOfFile`, for text."""
+
+    def clean(self, value: Any) -> Any:
+        return "" if value in self.empty_values else super().clean(value)
 
 
 class SourceSelect(forms.Select):
@@ -108,21 +125,21 @@ class DigestForm(forms.Form):
     Uploads are :class:`HashedUpload`: the file itself is gone when the form sees it.
     """
 
+    use_required_attribute = False  # Which field is wanted depends on ``what``.
+
     what = forms.ChoiceField(
         label="What",
         choices=[(FILE, "A file"), (DIGEST, "A digest")],
         initial=FILE,
         widget=forms.RadioSelect,
     )
-    file = forms.FileField(
+    file = OneOfFile(
         label="File",
-        required=False,
         help_text="Hashed while it arrives, and never stored. Only its digest goes to the HSM.",
         widget=forms.FileInput({"data-requires": "id_what=file"}),
     )
-    digest = forms.CharField(
+    digest = OneOfText(
         label="Digest",
-        required=False,
         max_length=500,
         help_text="Hexadecimal or base64.",
         widget=forms.TextInput(
@@ -187,9 +204,7 @@ class SignForm(DigestForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.helper = _helper(
-            Fieldset("", "what", Field("file"), Field("digest"), "algorithm", "label"), button="Sign"
-        )
+        self.helper = _helper(Fieldset("", "what", "file", "digest", "algorithm", "label"), button="Sign")
 
     @property
     def label_or_file(self) -> str:
@@ -199,14 +214,13 @@ class SignForm(DigestForm):
 class VerifyForm(DigestForm):
     """Check a signature with the public keys on record. ``cleaned_data["signature_bytes"]`` is as given."""
 
-    signature = forms.CharField(
+    signature = OneOfText(
         label="Signature",
-        required=False,
         max_length=SIGNATURE_LENGTH,
         help_text="Hexadecimal or base64; an ECDSA signature as DER or as raw r‖s.",
         widget=forms.Textarea({"class": "mono", "rows": 4, "spellcheck": "false"}),
     )
-    signature_file = forms.FileField(label="or the signature's file", required=False)
+    signature_file = OneOfFile(label="or the signature's file")
     version = forms.ModelChoiceField(
         KeyVersion.objects.none(), label="Version", required=False, empty_label="Any version on record"
     )

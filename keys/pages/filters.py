@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Q, QuerySet
@@ -10,6 +11,7 @@ from django.http import HttpRequest
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import KeyAlgorithm
 from keys.lifecycle import OperationKind, OperationState, Residency
+from keys.models import ManagedKey
 from keys.pages import wording
 
 
@@ -31,6 +33,25 @@ class SourceFilter(SimpleListFilter):
 
 def _columns(queryset: QuerySet[Any]) -> set[str]:
     return {field.name for field in queryset.model._meta.get_fields()}
+
+
+class KeyFilter(SimpleListFilter):
+    """Operations of one key. Shown only when the address names one: there may be thousands of keys."""
+
+    title = "key"
+    parameter_name = "key"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        try:
+            wanted = UUID(request.GET.get(self.parameter_name, ""))
+        except ValueError:
+            return []
+        return [
+            (str(pk), name) for pk, name in ManagedKey.objects.filter(pk=wanted).values_list("pk", "name")
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(key=self.value()) if self.lookup_choices else queryset
 
 
 class _ChoiceFilter(SimpleListFilter):

@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 
 from cryptosources.models import CryptoSource
@@ -31,4 +32,11 @@ def generate(request: HttpRequest) -> HttpResponseBase:
             form.add_error(field_of(refusal) or None, str(refusal))
         else:
             return redirect("admin:keys_keyoperation_change", operation.pk)
-    return render(request, "keys/generate.html", title="Generate a key", form=form, sources=sources)
+    return render(
+        request,
+        "keys/generate.html",
+        title="Generate a key",
+        form=form,
+        sources=sources,
+        back_url=reverse("admin:keys_managedkey_changelist"),
+    )

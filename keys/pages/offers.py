@@ -49,10 +49,11 @@ class Offer:
 
 
 def offers(key: ManagedKey, *, under_way: list[KeyOperation], now: datetime) -> list[Offer]:
-    """Every operation a person may ask for, in the page's order."""
+    """Every operation there is, the possible ones first, each group in the page's order."""
     busy = next((operation for operation in under_way if operation.exclusive), None)
     refusals = _SourceRefusals(key.source, now)
-    return [Offer(kind, ACTS[kind], _reason(kind, key, busy, refusals)) for kind in ORDER]
+    found = [Offer(kind, ACTS[kind], _reason(kind, key, busy, refusals)) for kind in ORDER]
+    return sorted(found, key=lambda offer: bool(offer.reason))
 
 
 def offer(key: ManagedKey, kind: OperationKind, *, now: datetime) -> Offer:

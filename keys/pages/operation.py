@@ -97,7 +97,9 @@ def _context(request: HttpRequest, operation: KeyOperation, *, now: datetime) ->
         "steps": step_lines(operation),
         "took": took(operation, now=now),
         "most_attempts": settings.MAX_ATTEMPTS,
-        "may_retry": operation.state == OperationState.FAILED and request.user.has_perm(OPERATE_KEYS),
+        "done": wording.ACTS[operation.what].done,
+        "can_retry": can_retry(operation),
+        "may_operate": request.user.has_perm(OPERATE_KEYS),
         "signature": signature,
         "verify_url": _verify_url(operation, signature) if signature else "",
         "signature_text": signature.text(form, encoding) if signature else "",
@@ -117,6 +119,14 @@ def _verify_url(operation: KeyOperation, signature: SignatureView) -> str:
     return f"{reverse('admin:keys_managedkey_verify', args=[operation.key_id])}?{urlencode(query)}"
 
 
+def can_retry(operation: KeyOperation) -> bool:
+    """Whether the services would take it up again: it failed, and nothing else was done since."""
+    if operation.state != OperationState.FAILED or not operation.exclusive:
+        return operation.state == OperationState.FAILED
+    since = operation.key.operations.filter(exclusive=True, requested_at__gt=operation.requested_at)
+    return not since.exists()
+
+
 def step_lines(operation: KeyOperation) -> list[StepLine]:
     """The steps with how each stands: the finished ones passed, the present one, those to come."""
     current = operation.steps_done
@@ -125,8 +135,10 @@ def step_lines(operation: KeyOperation) -> list[StepLine]:
 
 def _step_line(operation: KeyOperation, step: Step, index: int, current: int) -> StepLine:
     label = wording.STEPS[step]
-    if index != current:
-        return StepLine(label, "passed" if index < current else "waiting")
+    if index < current:
+        return StepLine(label, "passed")
+    if index > current:
+        return StepLine(label, "skipped" if operation.state == OperationState.FAILED else "waiting")
     outcome = {
         OperationState.PENDING: "warning" if operation.error else "waiting",
         OperationState.RUNNING: "running",

@@ -10,9 +10,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from audit.actors import Actor
 from cryptosources.errors import SourceError
+from keys.models import ManagedKey
 from keys.services.requests import OperationRefused
 from licensing.services import FeatureNotLicensed
 
@@ -58,6 +60,10 @@ def live(request: HttpRequest, template: str, *, finished: bool, **context: Any)
     """A part of a page that follows work under way, as ``static/js/live.js`` wants it."""
     html = render_to_string(template, context, request=request)
     return JsonResponse({"finished": finished, "html": html})
+
+
+def key_url(key: ManagedKey) -> str:
+    return reverse("admin:keys_managedkey_change", args=[key.pk])
 
 
 def field_of(refusal: Exception) -> str:

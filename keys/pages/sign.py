@@ -10,7 +10,7 @@ from keys.forms import DIGEST, FILE, SignForm
 from keys.lifecycle import OperationKind
 from keys.models import ManagedKey
 from keys.pages.offers import offer
-from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, field_of, needs, render
+from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, field_of, key_url, needs, render
 from keys.services import requests
 
 
@@ -37,7 +37,15 @@ def sign(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
         else:
             return redirect("admin:keys_keyoperation_change", operation.pk)
     offered = offer(key, OperationKind.SIGN, now=now)
-    return render(request, "keys/sign.html", title=f"Sign with {key.name}", key=key, form=form, offer=offered)
+    return render(
+        request,
+        "keys/sign.html",
+        title=f"Sign with {key.name}",
+        key=key,
+        form=form,
+        offer=offered,
+        back_url=key_url(key),
+    )
 
 
 def _own_field(form: SignForm, refusal: Exception) -> str | None:

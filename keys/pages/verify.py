@@ -11,7 +11,7 @@ from cryptosources.providers.algorithms import SignatureAlgorithm
 from cryptosources.providers.signatures import raw_to_der, signature_is_valid
 from keys.forms import VerifyForm
 from keys.models import KeyVersion, ManagedKey
-from keys.pages.page import VIEW_KEYS, needs, render
+from keys.pages.page import VIEW_KEYS, key_url, needs, render
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,13 @@ def verify(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     form = VerifyForm(request.POST or None, request.FILES or None, key=key, initial=_initial(request))
     verdict = _verdict(form) if request.method == "POST" and form.is_valid() else None
     return render(
-        request, "keys/verify.html", title=f"Verify with {key.name}", key=key, form=form, verdict=verdict
+        request,
+        "keys/verify.html",
+        title=f"Verify with {key.name}",
+        key=key,
+        form=form,
+        verdict=verdict,
+        back_url=key_url(key),
     )
 
 

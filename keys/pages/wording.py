@@ -16,43 +16,71 @@ from keys.models import KeyBackup, KeyOperation, ManagedKey
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A label with the kind of badge that carries it."""
+    """A label, the kind of badge that carries it, and what stands beside the badge."""
 
     text: str
     badge: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ActWords:
-    """An operation: its button, its place in a sentence, and what it does."""
+    """An operation: its button, its place in a sentence, what it does, and what it has done in the end."""
 
     label: str
     noun: str
     effect: str
+    done: str
 
 
 ACTS: Final = {
-    OperationKind.GENERATE: ActWords("Generate", "generation", "Creates the key in the HSM."),
-    OperationKind.SIGN: ActWords("Sign", "signature", "Signs a file or a digest with the current version."),
+    OperationKind.GENERATE: ActWords(
+        "Generate",
+        "generation",
+        "Creates the key in the HSM.",
+        "The key is in the HSM, ready to sign.",
+    ),
+    OperationKind.SIGN: ActWords(
+        "Sign",
+        "signature",
+        "Signs a file or a digest with the current version.",
+        "The signature verifies under the public key on record.",
+    ),
     OperationKind.BACKUP: ActWords(
-        "Back up", "backup", "Takes a backup blob with all versions, keeps it sealed here, and verifies it."
+        "Back up",
+        "backup",
+        "Takes a backup blob with all versions, keeps it sealed here, and verifies it.",
+        "The backup blob is kept here, sealed and verified.",
     ),
     OperationKind.ROTATE: ActWords(
-        "Rotate", "rotation", "Adds a version that signs from then on; earlier versions keep verifying."
+        "Rotate",
+        "rotation",
+        "Adds a version that signs from then on; earlier versions keep verifying.",
+        "The key has a new version, which signs from now on.",
     ),
     OperationKind.RESTORE: ActWords(
-        "Restore", "restore", "Puts the key back into the HSM from its verified backup, all versions."
+        "Restore",
+        "restore",
+        "Puts the key back into the HSM from its verified backup, all versions.",
+        "The key is in the HSM again, with all versions.",
     ),
     OperationKind.RECOVER: ActWords(
-        "Recover", "recovery", "Undoes the deletion: the key is live in the HSM again, with all versions."
+        "Recover",
+        "recovery",
+        "Undoes the deletion: the key is live in the HSM again, with all versions.",
+        "The key is live in the HSM again, with all versions.",
     ),
     OperationKind.DELETE: ActWords(
         "Delete",
         "deletion",
         "Takes the key out of use. The HSM keeps it recoverable until its retention ends.",
+        "The key is deleted. Recover brings it back until its retention ends.",
     ),
     OperationKind.PURGE: ActWords(
-        "Purge", "purge", "Removes the deleted key from the HSM for good, before its retention ends."
+        "Purge",
+        "purge",
+        "Removes the deleted key from the HSM for good, before its retention ends.",
+        "The key is gone from the HSM.",
     ),
 }
 
@@ -72,9 +100,9 @@ STEPS: Final = {
 PLACES: Final = {
     Residency.CREATING: Words("being created", "info"),
     Residency.RESIDENT: Words("in the HSM", "ok"),
-    Residency.DELETED: Words("deleted (recoverable)", "warn"),
-    Residency.ABSENT: Words("not in the HSM (backup kept)", "muted"),
-    Residency.PURGED: Words("purged, no backup", "muted"),
+    Residency.DELETED: Words("deleted", "warn", "recoverable"),
+    Residency.ABSENT: Words("not in the HSM", "muted", "backup kept"),
+    Residency.PURGED: Words("purged", "muted", "no backup"),
     Residency.NOT_CREATED: Words("never created", "muted"),
     Residency.FAULTED: Words("needs a person", "bad"),
 }
@@ -87,7 +115,7 @@ NOT_FROM_HERE: Final = {
     Residency.ABSENT: "The key is not in the HSM: restore it first.",
     Residency.PURGED: "The key was purged without a backup; nothing is left of it.",
     Residency.NOT_CREATED: "The HSM never created this key.",
-    Residency.FAULTED: "The key needs a person first; its page says why.",
+    Residency.FAULTED: "The key needs a person first.",
 }
 
 STATES: Final = {
@@ -105,8 +133,15 @@ _PROOFS: Final = {
 
 
 def badge(words: Words) -> SafeString:
-    """The words in a badge."""
-    return format_html('<span class="badge badge-{}">{}</span>', words.badge, words.text)
+    """The words in a badge, with the note beside it."""
+    mark = format_html('<span class="badge badge-{}">{}</span>', words.badge, words.text)
+    return format_html('{} <span class="quiet">{}</span>', mark, words.note) if words.note else mark
+
+
+def moment(at: datetime) -> SafeString:
+    """A time for a cell of a list, as ``components/time.html`` shows it."""
+    shown = date_format(timezone.localtime(at), "j M Y, H:i")
+    return format_html('<time datetime="{}" data-relative>{}</time>', at.isoformat(), shown)
 
 
 def key_type(algorithm: str) -> str:
@@ -118,7 +153,7 @@ def key_type(algorithm: str) -> str:
 def place(key: ManagedKey) -> Words:
     """Where the key is; a deleted one with the end of its retention, when the HSM told it."""
     if key.where is Residency.DELETED and key.scheduled_purge_at is not None:
-        return Words(f"deleted (recoverable until {day(key.scheduled_purge_at)})", "warn")
+        return Words("deleted", "warn", f"recoverable until {day(key.scheduled_purge_at)}")
     return PLACES[key.where]
 
 
