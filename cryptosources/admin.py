@@ -98,14 +98,16 @@ class CryptoSourceAdmin(_ModelAdmin):
         return SourceList
 
     def get_list_display(self, request: HttpRequest) -> tuple[str | Cell, ...]:
-        return ("friendly_name", "kind", "address", _status_cell(request), _expiry, _keys, _last_check)
+        return ("friendly_name", _address, _status_cell(request), _expiry, _keys, _last_check)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"inactive_stops": INACTIVE_STOPS, **(extra_context or {})})
 
-    @admin.display(description="Address", ordering="dns_name", empty_value="in this process")
-    def address(self, source: CryptoSource) -> str:
-        return source.address
+
+@admin.display(description="Address and type", ordering="dns_name")
+def _address(source: CryptoSource) -> SafeString:
+    context = {"source": source, "labels": source.address.split(".")}
+    return render_to_string("cryptosources/cell_address.html", context)
 
 
 def _status_cell(request: HttpRequest) -> Cell:

@@ -55,6 +55,13 @@ class TypeSelect(forms.Select):
         return option
 
 
+class SecondsInput(forms.NumberInput):
+    """Needed only with its checkboxes, so the browser must not insist where scripts are off."""
+
+    def use_required_attribute(self, initial: Any) -> bool:
+        return False
+
+
 class SourceForm(forms.Form):
     """New and Edit. ``settings()`` is what the services take; ``active`` None leaves the status alone."""
 
@@ -102,9 +109,8 @@ class SourceForm(forms.Form):
     )
     remove_after_seconds = forms.IntegerField(
         label="Remove the keys after (seconds)",
-        required=False,
         min_value=1,
-        widget=forms.NumberInput(attrs={"step": 1}),
+        widget=SecondsInput(attrs={"step": 1}),
         help_text="Counted from the last signature; then the key is purged from the HSM. "
         f"Below {SHORT_SECONDS} or above {LONG_SECONDS:,} you are warned.",
         error_messages={
@@ -189,25 +195,28 @@ class SourceForm(forms.Form):
             expiry.help_text = "Assumed: nobody has entered it yet. Entra shows it beside the secret."
 
     def _prepare_requirements(self) -> None:
-        """What the browser disables; the rules refuse it again when it is posted all the same."""
-        azure = [] if self.source else ["id_kind=azure_managed_hsm"]
-        needs = dict.fromkeys(("dns_name", "token_endpoint", "application_id", "key"), azure)
-        needs |= {
-            "keep_after_signing": ["id_backup_restore"],
-            "remove_after_seconds": ["id_backup_restore", "id_keep_after_signing"],
-        }
-        for name, conditions in needs.items():
-            attributes = self.fields[name].widget.attrs
-            if conditions:
-                attributes["data-requires"] = " ".join(conditions)
-            if name != "keep_after_signing" and (name != "key" or self.source is None):
-                attributes["required"] = True
+        """What must be filled in, and what the browser disables; the rules check both again."""
+        azure = self._kind() == SourceKind.AZURE_MANAGED_HSM
+        for name in ("dns_name", "token_endpoint", "application_id", "key"):
+            field = self.fields[name]
+            field.required = azure and (name != "key" or self.source is None)
+            if self.source is None:
+                field.widget.attrs["data-requires"] = f"id_kind={SourceKind.AZURE_MANAGED_HSM}"
+        self.fields["keep_after_signing"].widget.attrs["data-requires"] = "id_backup_restore"
+        seconds = self.fields["remove_after_seconds"].widget
+        seconds.attrs["data-requires"] = "id_backup_restore id_keep_after_signing"
+
+    def _kind(self) -> str:
+        initial = self.initial.get("kind", "")
+        return str(self.data.get("kind", initial) if self.source is None else initial)
 
     # --- What was entered -----------------------------------------------------------------------
 
     def clean(self) -> dict[str, Any]:
         if not self.may_toggle and self.data.get("status") not in (None, self.initial["status"]):
             self.add_error("status", ONLY_ADMINISTRATORS)
+        if self.has_error("remove_after_seconds", "required"):
+            del self.errors["remove_after_seconds"]  # the rules know whether it is
         if "kind" in self.cleaned_data:
             self._check_rules()
         if self.errors and self.data.get("key") and "key" not in self.errors:
@@ -224,8 +233,10 @@ class SourceForm(forms.Form):
             self.add_problems(refused)
 
     def add_problems(self, refused: InvalidSource) -> None:
-        """Put the rules' problems at their fields; a field that Django has refused keeps Django's words."""
+        """Put the rules' problems at their fields; they say more than “This field is required”."""
         for name, texts in refused.problems.items():
+            if self.has_error(name, "required"):
+                del self.errors[name]
             if name not in self.errors:
                 self.add_error(name, [forms.ValidationError(text) for text in texts])
 

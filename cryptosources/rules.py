@@ -101,8 +101,17 @@ def _columns(entered: SourceSettings, problems: _Problems) -> Columns:
     )
 
 
+def folded(friendly_name: str) -> str:
+    """What two Friendly Names that differ in case or spacing have in common."""
+    return _tidy(friendly_name).casefold()
+
+
+def _tidy(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
 def _friendly_name(text: str) -> str:
-    name = " ".join(unicodedata.normalize("NFC", text).split())
+    name = _tidy(text)
     if not name:
         raise ValueError("Enter a Friendly Name.")
     if len(name) > FRIENDLY_NAME_LENGTH:

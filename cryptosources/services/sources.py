@@ -44,6 +44,7 @@ __all__ = (
     "create_source",
     "deactivate",
     "delete_source",
+    "find_by_name",
     "keys_of",
     "require_usable",
     "update_source",
@@ -78,10 +79,20 @@ def check_settings(*, entered: SourceSettings, existing: CryptoSource | None) ->
 _TAKEN: Final = "Another crypto source has this Friendly Name (capital letters make no difference)."
 
 
+def find_by_name(*, friendly_name: str) -> CryptoSource | None:
+    """The source of that Friendly Name, without regard to case.
+
+    Compares as Unicode does: SQLite's own ``lower()`` knows ASCII only. There are dozens of sources.
+    """
+    wanted = rules.folded(friendly_name)
+    return next(
+        (row for row in CryptoSource.objects.all() if rules.folded(row.friendly_name) == wanted), None
+    )
+
+
 def _name_taken(name: str, existing: CryptoSource | None) -> bool:
-    """Compares as Unicode does: SQLite's own ``lower()`` knows ASCII only. There are dozens of sources."""
-    others = CryptoSource.objects.exclude(pk=existing.pk) if existing else CryptoSource.objects.all()
-    return name.casefold() in {other.casefold() for other in others.values_list("friendly_name", flat=True)}
+    holder = find_by_name(friendly_name=name)
+    return holder is not None and (existing is None or holder.pk != existing.pk)
 
 
 def create_source(
