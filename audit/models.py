@@ -45,10 +45,10 @@ def _choices(values: type[StrEnum]) -> list[tuple[str, str]]:
 class AuditRecord(models.Model):
     """One act. Plain text throughout: no foreign key can make a record change or vanish."""
 
-    at = models.DateTimeField(db_index=True)
-    actor_kind = models.CharField("who", max_length=16, choices=_choices(ActorKind))
-    actor_identifier = models.CharField("identifier", max_length=200)
-    actor_name = models.CharField("name", max_length=200)
+    at = models.DateTimeField("when", db_index=True)
+    actor_kind = models.CharField("kind of actor", max_length=16, choices=_choices(ActorKind))
+    actor_identifier = models.CharField("actor identifier", max_length=200)
+    actor_name = models.CharField("who", max_length=200)
     action = models.CharField(max_length=100, db_index=True)
     subject_type = models.CharField(max_length=100)
     subject_id = models.CharField("subject identifier", max_length=200)
@@ -73,7 +73,7 @@ class AuditRecord(models.Model):
         indexes = [models.Index(fields=("subject_type", "subject_id"), name="audit_subject")]
 
     def __str__(self) -> str:
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor_name}: {self.action} {self.subject_name}"
+        return f"{self.action}: {self.subject_name}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert only: AppendOnlyError for a record that is stored already."""

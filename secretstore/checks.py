@@ -83,11 +83,17 @@ def _reach(what: str) -> Error:
 def private_file_mode(**_: Any) -> list[CheckMessage]:
     """The private key file must be closed to everybody who is neither its owner nor in its group."""
     name = settings.PRIVATE_KEYS_FILE
-    if not name or os.name != "posix" or not Path(name).exists():
-        return []
-    if not Path(name).stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+    if not name or os.name != "posix" or not _mode(name) & (stat.S_IRWXO | stat.S_IWGRP):
         return []
     return [Error(f"{name} is open to other users: chmod 600 {name}", id="secretstore.E006")]
+
+
+def _mode(name: str) -> int:
+    """The file's permission bits; 0 for one that is not there or not for this process to see."""
+    try:
+        return Path(name).stat().st_mode
+    except OSError:
+        return 0
 
 
 @register(deploy=True)
