@@ -3,17 +3,17 @@
 The demo runs one in ``.demo``; the tests run them in temporary directories.
 """
 
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from demo.processes import Child
+from demo.processes import ROOT, Child
 
 QUEUES = ("operations", "checks", "upkeep")
-# The audience that the sandbox's tokens carry, vouched for by being on the allow-list.
-SANDBOX_AUDIENCE = "https://managedhsm.azure.net"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class Installation:
     @property
     def url(self) -> str:
         return f"http://localhost:{self.web_port}"
+
+    @property
+    def sandbox_host(self) -> str:
+        return f"localhost:{self.sandbox_port}"
 
     @property
     def sealing_keys(self) -> Path:
@@ -73,8 +77,8 @@ class Installation:
             "KEYMANAGER_BROKER_URL": self.broker_url,
             "KEYMANAGER_PUBLIC_KEYS_FILE": str(self.sealing_keys / "public.json"),
             "KEYMANAGER_LICENCE_ISSUER_KEYS_FILE": str(self.issuer_keys),
-            "KEYMANAGER_HSM_HOSTS": f"localhost:{self.sandbox_port}={SANDBOX_AUDIENCE}",
-            "KEYMANAGER_TOKEN_HOSTS": f"localhost:{self.sandbox_port}",
+            "KEYMANAGER_HSM_HOSTS": f"{self.sandbox_host}=https://{self.sandbox_host}",
+            "KEYMANAGER_TOKEN_HOSTS": self.sandbox_host,
             "KEYMANAGER_TRUSTED_ORIGINS": self.url,
         }
         if role == "worker":
@@ -100,8 +104,22 @@ class Installation:
         return self._child("broker", [str(get_binary_path()), *words], role="beat")
 
     def sandbox(self) -> Child:
-        words = ("sandbox", "--port", str(self.sandbox_port), "--data", str(self.sandbox_data))
-        return self._child("sandbox", self.manage(*words), role="web")
+        """The stand-in HSM, with its own token endpoint; it needs none of our settings."""
+        words = ["sandbox", "--port", str(self.sandbox_port), "--data", str(self.sandbox_data)]
+        return self._child("sandbox", [sys.executable, "-m", *words], role="web")
+
+    def sandbox_credentials(self) -> dict[str, str]:
+        """What ``sandbox credentials`` tells a client. Raises CalledProcessError before its first start."""
+        words = ["sandbox", "credentials", "--json", "--data", str(self.sandbox_data)]
+        done = subprocess.run(  # noqa: S603  (our own module)
+            [sys.executable, "-m", *words],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
+        return {name: value for name, value in json.loads(done.stdout).items() if isinstance(value, str)}
 
     def web(self) -> Child:
         words = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(self.web_port)]
@@ -124,11 +142,12 @@ class Installation:
         """True when the worker answers a ping over the broker within a second."""
         from celery import Celery
         from kombu.exceptions import OperationalError
+        from redis.exceptions import RedisError
 
         caller = Celery("readiness", broker=self.broker_url, set_as_current=False)
         try:
             return bool(caller.control.ping(destination=[f"{name}@localhost"], timeout=1.0))
-        except OperationalError:
+        except (OperationalError, RedisError):
             return False
         finally:
             caller.close()

@@ -1,5 +1,7 @@
 """Somebody at the console: opens pages, reads their forms, fills them in and sends them."""
 
+import json
+import time
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -33,6 +35,12 @@ class Page:
     forms: list[Form]
     text: str
     links: dict[str, str]
+    live: list[str]
+
+    @property
+    def gist(self) -> str:
+        """The beginning of what the page says, for a message."""
+        return self.text[:600]
 
     @property
     def path(self) -> str:
@@ -43,7 +51,7 @@ class Page:
         for form in self.forms:
             if form.names.issuperset(names) and action in form.action:
                 return form
-        raise Refused(f"{self.path} has no form with {names or action}. It says: {self.text[:600]}")
+        raise Refused(f"{self.path} has no form with {names or action}. It says: {self.gist}")
 
 
 class _Reader(HTMLParser):
@@ -54,6 +62,7 @@ class _Reader(HTMLParser):
         self.url = url
         self.forms: list[Form] = []
         self.links: dict[str, str] = {}
+        self.live: list[str] = []
         self.words: list[str] = []
         self._select = ""
         self._area = ""
@@ -63,6 +72,8 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        if "data-live" in given:
+            self.live.append(urljoin(self.url, given["data-live"]))
         if tag in ("script", "style", "svg", "nav", "header"):
             self._hidden += 1
         elif tag == "a":
@@ -86,7 +97,8 @@ class _Reader(HTMLParser):
         if tag == "textarea":
             form.values[name] = ""
         if tag == "input" and name and self._counts(given):
-            form.values[name] = given.get("value", "on")
+            ticked = "on" if given.get("type") in ("checkbox", "radio") else ""
+            form.values[name] = given.get("value", ticked)
 
     @staticmethod
     def _counts(given: dict[str, str]) -> bool:
@@ -131,7 +143,7 @@ class Person:
         page = self.open("/login/")
         page = self.send(page.form("username", "password"), username=username, password=password)
         if page.path.startswith("/login"):
-            raise Refused(f"{username} cannot sign in: {page.text[:300]}")
+            raise Refused(f"{username} cannot sign in: {page.gist}")
 
     def open(self, path: str) -> Page:
         """Raises Refused for an answer of 400 and above."""
@@ -150,7 +162,17 @@ class Person:
         )
 
     def json(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._session.get(urljoin(self.address, path), timeout=SECONDS).json()
+        """The JSON object at this address. Raises Refused for an answer of 400 and above."""
+        found: dict[str, Any] = json.loads(self.open(path).body)
+        return found
+
+    def wait(self, path: str, *, seconds: float) -> dict[str, Any]:
+        """Ask for the JSON at ``path`` until it says that it is finished. Raises Refused when it is late."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.json(path))["finished"]:
+            if time.monotonic() > deadline:
+                raise Refused(f"{path} did not finish within {seconds:g} s")
+            time.sleep(0.1)
         return found
 
     def _page(self, response: requests.Response) -> Page:
@@ -166,7 +188,8 @@ class Person:
             forms=reader.forms,
             text=" ".join(reader.words),
             links=reader.links,
+            live=reader.live,
         )
         if page.status >= 400:
-            raise Refused(f"{page.path} answered {page.status}: {page.text[:600]}")
+            raise Refused(f"{page.path} answered {page.status}: {page.gist}")
         return page

@@ -194,6 +194,8 @@ class Supervisor:
         for child in self.children:
             if not child.alive and child.name not in str(err):
                 say(child.obituary())
+        if self.children:
+            say(f"Logs: {self.home / 'logs'}")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -24,13 +24,13 @@ from demo.processes import (
     Child,
     ProcessFailed,
     accepts_socket,
-    accepts_tcp,
     answers_http,
     free_port,
     short_directory,
     stop_all,
     wait_until,
 )
+from tests.sandbox_server import SandboxServer
 
 NOT_PROVEN = "not proven: "
 
@@ -229,7 +229,8 @@ class Stack:
     ``with Stack(database_url=...) as stack`` migrates, starts and waits until everything is ready, and
     stops and removes everything at the end. An empty ``database_url`` means SQLite.
 
-    Names for ``kill``, ``stop``, ``start`` and ``restart``: broker, sandbox, web, beat, worker-1, worker-2 …
+    Names for ``kill``, ``stop``, ``start`` and ``restart``: broker, web, beat, worker-1, worker-2 …
+    ``sandbox`` is the HSM, with its own ways to be stopped, killed and changed.
     """
 
     def __init__(
@@ -240,7 +241,6 @@ class Stack:
         processes: int = 2,
         web: bool = True,
         beat: bool = True,
-        sandbox: bool = True,
         ladder: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -256,9 +256,9 @@ class Stack:
         )
         self.url = self.installation.url
         self.accounts: dict[str, Account] = {}
+        self.installation.sandbox_data.mkdir()
+        self.sandbox = SandboxServer(data=self.installation.sandbox_data, port=self.installation.sandbox_port)
         self.children: dict[str, Child] = {"broker": self.installation.broker()}
-        if sandbox:
-            self.children["sandbox"] = self.installation.sandbox()
         for number in range(1, workers + 1):
             name = f"worker-{number}"
             self.children[name] = self.installation.worker(name, processes=processes)
@@ -271,6 +271,7 @@ class Stack:
 
     def __enter__(self) -> Self:
         try:
+            self.sandbox.start()
             self.children["broker"].start()
             self._prepare()
             for child in self.children.values():
@@ -290,6 +291,7 @@ class Stack:
     def close(self) -> None:
         """Stop every process and remove every file (also after a failed start)."""
         stop_all(reversed(self.children.values()), grace=5)
+        self.sandbox.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _prepare(self) -> None:
@@ -337,8 +339,6 @@ class Stack:
     def is_ready(self, name: str) -> bool:
         if name == "broker":
             return accepts_socket(self.installation.broker_socket)
-        if name == "sandbox":
-            return accepts_tcp(self.installation.sandbox_port)
         if name == "web":
             return answers_http(self.installation.web_port, "/login/")
         if name == "beat":
