@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import UserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, UserCreationForm
 from django.contrib.auth.models import Group, User
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -18,9 +18,11 @@ from audit.services import record
 if TYPE_CHECKING:
     _UserAdmin = UserAdmin[User]
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Group]
-else:
+    _AdminPasswordChangeForm = AdminPasswordChangeForm[User]
+else:  # Django's classes are generic in their stubs only.
     _UserAdmin = UserAdmin
     _ModelMultipleChoiceField = forms.ModelMultipleChoiceField
+    _AdminPasswordChangeForm = AdminPasswordChangeForm
 
 admin.site.unregister([User, Group])
 
@@ -34,11 +36,22 @@ class RolesField(_ModelMultipleChoiceField):
         return str(obj).capitalize()
 
 
+class PasswordForm(_AdminPasswordChangeForm):
+    """A new password; accounts without one are not offered here, switching off is."""
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(user, *args, **kwargs)
+        self.fields.pop("usable_password", None)
+        for field in self.fields.values():
+            field.required = True
+
+
 @admin.register(User)
 class PersonAdmin(_UserAdmin):
     """Accounts are switched off, never deleted: records name them. Only a superuser edits a superuser."""
 
     add_form = UserCreationForm
+    change_password_form = PasswordForm
     fieldsets = (
         (None, {"fields": ("username", ("first_name", "last_name"), "email")}),
         ("Access", {"fields": ("groups", "is_active")}),

@@ -11,6 +11,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
+SHORT = 14
+
 
 @register.filter
 def label_cells(row: Iterable[str], headers: list[Mapping[str, Any]]) -> list[SafeString]:
@@ -30,11 +32,13 @@ def _labelled(cell: str, label: str) -> SafeString:
 
 
 def _breakable(cell: str) -> str:
-    """Let a cell of plain text break after the dots and slashes of host names and addresses."""
+    """Plain text breaks after the dots and slashes of host names and addresses; short text stays whole."""
     attributes, closes, text = cell.partition(">")
     content, end, rest = text.partition("</td>")
     if "<" in content or rest:
         return cell
+    if len(content) <= SHORT:
+        return f'{attributes}{closes}<span class="nowrap">{content}</span>{end}'
     return attributes + closes + re.sub(r"(?<=\w)([./@])(?=\w)", r"\1<wbr>", content) + end
 
 
