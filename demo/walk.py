@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 from cryptography.exceptions import InvalidSignature
@@ -89,7 +90,7 @@ class Walk:
     def _known_source(self) -> str:
         with self._step("Look for the crypto source of an earlier run"):
             page = self.operator.open(f"{SOURCES}?q={self._source_name}")
-        return page.links.get(self._source_name, "")
+        return urlsplit(page.links.get(self._source_name, "")).path
 
     @property
     def _source_name(self) -> str:
