@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import requests
-from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.core.rest import HttpRequest
+from azure.core.rest import HttpRequest, HttpResponse
 from azure.keyvault.keys import KeyClient
 from azure.keyvault.keys._shared import http_challenge_cache
 
@@ -21,10 +21,12 @@ from cryptosources.providers.azure.deadline import Call, current_call
 from cryptosources.providers.azure.errors import hsm_error, lost_answer, odd_answer, read_json
 from cryptosources.providers.azure.network import new_session, tls_context
 from cryptosources.providers.config import AzureConfig, Timeouts
-from cryptosources.providers.errors import ConfigurationError, ProviderError
+from cryptosources.providers.errors import ConfigurationError
 from cryptosources.providers.hosts import AddressError, HsmAddress, parse_hsm_address
 
 API_VERSION: Final = "7.4"
+# Signatures and backups change nothing; the connection test asks for nothing that could be carried out.
+_UNCHANGING: Final = frozenset({"sign", "backup", "health"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def read_address(config: AzureConfig) -> HsmAddress:
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it lazily, untyped
-    """Talks to the configured HSM only, notes when a token has left, and checks each challenge first."""
+    """Talks to the configured HSM only, notes when a change has left, and checks each challenge first."""
 
     def __init__(
         self, session: requests.Session, address: HsmAddress, sign_in: SignIn, timeouts: Timeouts
@@ -92,9 +94,9 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it
     def send(self, request: Any, **kwargs: Any) -> Any:
         call = current_call()
         self._require_own_host(request.url, call)
-        call.sent = "Authorization" in request.headers
+        call.in_doubt = call.changes and "Authorization" in request.headers
         response = super().send(request, **kwargs)
-        call.sent = False
+        call.in_doubt = False
         challenge = Challenge.parse(response.headers.get("WWW-Authenticate", ""))
         if response.status_code == 401 and challenge is not None and challenge.audience:
             self._sign_in.require_expected(tenant=challenge.tenant, audience=challenge.audience)
@@ -139,12 +141,25 @@ class HsmClient:
         and no usable answer came.
         """
         call = current_call()
+        call.changes = method != "GET" and call.operation not in _UNCHANGING
+        response = self._respond(HttpRequest(method, path, json=body), call)
+        content = read_json(response.text())
+        if not 200 <= response.status_code < 300:
+            raise hsm_error(call, response.status_code, content, response.headers)
+        if response.status_code == 204:
+            return Answer({}, response.headers)
+        if not isinstance(content, dict):
+            raise odd_answer(call, "it is not a JSON object")
+        return Answer(content, response.headers)
+
+    def _respond(self, request: HttpRequest, call: Call) -> HttpResponse:
         try:
-            response = self._keys.send_request(HttpRequest(method, path, json=body))
-        except ProviderError:
-            raise
-        except ClientAuthenticationError as err:
-            raise hsm_error(call, 401, None, {}) from err
+            return self._keys.send_request(request)
+        except HttpResponseError as err:
+            # The SDK could not read an answer as what it calls itself; status and headers are there.
+            if isinstance(err.response, HttpResponse):
+                return err.response
+            raise lost_answer(call, err) from err
         except AzureError as err:
             raise lost_answer(call, err) from err
         except ValueError as err:
@@ -155,14 +170,6 @@ class HsmClient:
                 key=call.key,
                 code="CHALLENGE",
             ) from err
-        content = read_json(response.text())
-        if not 200 <= response.status_code < 300:
-            raise hsm_error(call, response.status_code, content, response.headers)
-        if response.status_code == 204:
-            return Answer({}, response.headers)
-        if not isinstance(content, dict):
-            raise odd_answer(call, "it is not a JSON object")
-        return Answer(content, response.headers)
 
     def close(self) -> None:
         self._keys.close()

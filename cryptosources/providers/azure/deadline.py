@@ -21,15 +21,16 @@ _NO_KEY: Final = ""
 class Call:
     """A call in progress. ``ends_at`` is on the monotonic clock.
 
-    ``sent`` is true while a request that carries a token has left and its answer has not come: only
-    then may the HSM have done something that we do not know of.
+    ``changes`` says that the request in hand may change the HSM; ``in_doubt`` that such a request has
+    left with a token and its answer has not come: only then may there be a change we do not know of.
     """
 
     operation: str
     key: str
     timeouts: Timeouts
     ends_at: float
-    sent: bool = False
+    changes: bool = False
+    in_doubt: bool = False
 
     def remaining(self) -> float:
         """Seconds left; TimeoutError when none are."""

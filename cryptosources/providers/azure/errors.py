@@ -36,7 +36,6 @@ _MISSING_RIGHT: Final = re.compile(r"Not authorized to access (\S+)")
 _AADSTS: Final = re.compile(r"AADSTS(\d+)")
 _ACTIVITY: Final = re.compile(r"\s*\(Activity ID: ([0-9a-fA-F-]+)\)")
 _ENTRA_TRACE: Final = re.compile(r"\s*(Trace ID|Correlation ID|Timestamp): .*", re.DOTALL)
-_READS: Final = frozenset({"read", "read_deleted", "sign", "health", "open"})
 
 
 class Conflict(ProviderUnavailable):
@@ -261,7 +260,7 @@ def hsm_error(call: Call, status: int, body: Any, headers: Mapping[str, str]) ->
     code, inner, text, activity = _read_error(body)
     row = _hsm_row(call, status, inner or code, code, text)
     error = row.error
-    if status >= 500 and call.operation not in _READS:
+    if status >= 500 and call.changes:
         error = OutcomeUnknown
     extra: dict[str, Any] = {}
     if issubclass(error, AccessDenied):
@@ -320,7 +319,7 @@ def lost_answer(call: Call, cause: BaseException) -> ProviderError:
     """The error for a request that got no usable answer, after its connection stood."""
     late = "timed out" in str(cause) or "TimeoutError" in repr(cause)
     what = "did not answer in time" if late else "broke the connection off"
-    if call.sent and call.operation not in _READS:
+    if call.in_doubt:
         return OutcomeUnknown(
             f"The HSM {what}; it may have carried the request out.",
             operation=call.operation,
@@ -328,15 +327,14 @@ def lost_answer(call: Call, cause: BaseException) -> ProviderError:
             code="TIMEOUT" if late else "CONNECTION",
         )
     return call.unavailable(
-        f"The HSM {what}." if call.sent else f"The HSM or the sign-in service {what}.",
-        code="TIMEOUT" if late else "CONNECTION",
+        f"The HSM or its sign-in service {what}.", code="TIMEOUT" if late else "CONNECTION"
     )
 
 
 def odd_answer(call: Call, detail: str) -> ProviderError:
     """The error for a success that cannot be read: not a Managed HSM, or something between."""
     message = f"The answer is not that of a Managed HSM: {detail}."
-    if call.operation not in _READS:
+    if call.changes:
         return OutcomeUnknown(message, operation=call.operation, key=call.key, code="ANSWER")
     return call.unavailable(message, code="ANSWER")
 

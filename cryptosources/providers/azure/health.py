@@ -8,9 +8,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jwt
 import requests
@@ -21,12 +20,11 @@ from cryptosources.providers.azure.auth import read_endpoint
 from cryptosources.providers.azure.client import API_VERSION, Answer, Challenge, HsmClient, read_address
 from cryptosources.providers.azure.deadline import current_call, provider_call
 from cryptosources.providers.azure.errors import hsm_error, lost_answer, odd_answer, read_json
-from cryptosources.providers.azure.network import Address, connect, resolve
+from cryptosources.providers.azure.network import Address, connect, handshake, resolve, tls_context
 from cryptosources.providers.azure.rights import (
     DATA_ACTIONS,
     LABELS,
-    full_action,
-    granted_actions,
+    granted_rights,
     how_to_grant,
 )
 from cryptosources.providers.config import AzureConfig, Timeouts
@@ -40,7 +38,14 @@ from cryptosources.providers.errors import (
 
 _SKEW_SECONDS: Final = 60
 _ROLES: Final = "keys/providers/Microsoft.Authorization"
-Found = tuple[StepOutcome, str]
+
+
+class _Found(NamedTuple):
+    """What a step found. A failure is raised instead."""
+
+    detail: str
+    outcome: StepOutcome = StepOutcome.PASSED
+    remedy: str = ""
 
 
 class ConnectionTest:
@@ -52,9 +57,9 @@ class ConnectionTest:
         self._timeouts = timeouts
         self._client: HsmClient | None = None
         self._addresses: list[Address] = []
-        self._server_time: datetime | None = None
+        self._skew: float | None = None
         self._principal = ""
-        self._granted: frozenset[Right] | None = None
+        self._granted: frozenset[Right] = frozenset()
         self._recovery_level = ""
 
     def run(self, needed_rights: frozenset[str] | None) -> Iterator[HealthStep]:
@@ -73,7 +78,7 @@ class ConnectionTest:
             if self._client is not None:
                 self._client.close()
 
-    def _connection_steps(self) -> tuple[tuple[str, str, Callable[[], Found]], ...]:
+    def _connection_steps(self) -> tuple[tuple[str, str, Callable[[], _Found]], ...]:
         return (
             ("address", "Address", self._check_address),
             ("endpoint", "Token endpoint", self._check_endpoint),
@@ -85,26 +90,27 @@ class ConnectionTest:
             (f"right:{DATA_ACTIONS[Right.READ]}", f"Right: {LABELS[Right.READ]}", self._read),
         )
 
-    def _step(self, name: str, label: str, action: Callable[[], Found]) -> HealthStep:
+    def _step(self, name: str, label: str, action: Callable[[], _Found]) -> HealthStep:
         started = time.monotonic()
         try:
             with provider_call("health", self._timeouts):
-                outcome, detail = action()
-                step = HealthStep(name, label, outcome, detail)
+                found = action()
+                step = HealthStep(name, label, found.outcome, found.detail, remedy=found.remedy)
         except ProviderError as err:
-            step = HealthStep(name, label, StepOutcome.FAILED, err.message, err.code, self._remedy(err))
+            step = self._failed(name, label, err)
         return replace(step, duration_ms=round((time.monotonic() - started) * 1000))
 
-    def _remedy(self, error: ProviderError) -> str:
+    def _failed(self, name: str, label: str, error: ProviderError) -> HealthStep:
+        detail, remedy = error.message, error.remedy
         if isinstance(error, AccessDenied) and error.missing_right:
-            for right in Right:
-                if error.missing_right.lower() == full_action(right).lower():
-                    return self._grant(right)
-        return error.remedy or "Run the test again; if it fails again, show the code to whoever runs the HSM."
+            detail = f"The application lacks the right {error.missing_right}."
+            remedy = self._how_to_grant(error.missing_right)
+        remedy = remedy or "Run the test again; if it fails again, show the code to whoever runs the HSM."
+        return HealthStep(name, label, StepOutcome.FAILED, detail, error.code, remedy)
 
-    def _grant(self, right: Right) -> str:
+    def _how_to_grant(self, action: str) -> str:
         hsm_name = self._made_client().address.host.partition(".")[0]
-        return how_to_grant(right, hsm_name, self._config.application_id)
+        return how_to_grant(action, hsm_name, self._config.application_id)
 
     def _made_client(self) -> HsmClient:
         if self._client is None:
@@ -113,86 +119,88 @@ class ConnectionTest:
 
     # --- Reaching the HSM -----------------------------------------------------------------------
 
-    def _check_address(self) -> Found:
+    def _check_address(self) -> _Found:
         address = read_address(self._config)
-        return StepOutcome.PASSED, f"{address.base_url} is allowed; its tokens are for {address.audience}."
+        return _Found(f"{address.base_url} is allowed; its tokens are for {address.audience}.")
 
-    def _check_endpoint(self) -> Found:
+    def _check_endpoint(self) -> _Found:
         endpoint = read_endpoint(self._config)
-        return StepOutcome.PASSED, f"Sign-in at {endpoint.authority}, tenant {endpoint.tenant}."
+        return _Found(f"Sign-in at {endpoint.authority}, tenant {endpoint.tenant}.")
 
-    def _resolve(self) -> Found:
+    def _resolve(self) -> _Found:
         address = read_address(self._config)
         self._addresses = resolve(address.host, address.port)
         shown = ", ".join(sorted({str(where[0]) for _, where in self._addresses}))
-        return StepOutcome.PASSED, f"{address.host} is {shown}."
+        return _Found(f"{address.host} is {shown}.")
 
-    def _connect(self) -> Found:
+    def _connect(self) -> _Found:
         address = read_address(self._config)
         with connect(address.host, self._addresses) as opened:
             peer = opened.getpeername()[0]
-        return StepOutcome.PASSED, f"{peer} accepts connections on port {address.port}."
+        return _Found(f"{peer} accepts connections on port {address.port}.")
 
-    def _handshake(self) -> Found:
-        client = self._made_client()
-        response = self._unauthenticated(client)
-        self._server_time = _server_time(response)
-        roots = "with the source's own root certificates" if self._config.trusted_roots_pem.strip() else ""
-        return (
-            StepOutcome.PASSED,
-            f"The certificate is valid for {client.address.host} {roots}".rstrip() + ".",
-        )
+    def _handshake(self) -> _Found:
+        address = read_address(self._config)
+        context = tls_context(self._config.trusted_roots_pem)
+        with handshake(connect(address.host, self._addresses), address.host, context) as secured:
+            until = (secured.getpeercert() or {}).get("notAfter", "an unknown date")
+            return _Found(f"{secured.version()}; the certificate for {address.host} is good until {until}.")
 
-    def _unauthenticated(self, client: HsmClient) -> requests.Response:
-        """A request without a token: the HSM answers 401 with its challenge."""
-        call = current_call()
+    def _compare_challenge(self) -> _Found:
+        """A request without a token: the HSM answers 401 with what it wants."""
+        client, call = self._made_client(), current_call()
         url = f"{client.address.base_url}/keys?maxresults=1&api-version={API_VERSION}"
         try:
-            return client.session.get(url, timeout=(call.to_connect(), call.to_read()), allow_redirects=False)
+            response = client.session.get(
+                url, timeout=(call.to_connect(), call.to_read()), allow_redirects=False
+            )
         except (requests.RequestException, TimeoutError) as err:
             raise lost_answer(call, err) from err
-
-    def _compare_challenge(self) -> Found:
-        client = self._made_client()
-        response = self._unauthenticated(client)
+        self._skew = self._measure_skew(response)
         challenge = Challenge.parse(response.headers.get("WWW-Authenticate", ""))
         if response.status_code != 401 or challenge is None:
-            if response.status_code >= 400 and response.status_code != 401:
-                raise hsm_error(
-                    current_call(), response.status_code, read_json(response.text), response.headers
-                )
-            raise odd_answer(current_call(), "a request without a token is not answered with a challenge")
+            raise self._no_challenge(response)
         client.sign_in.require_expected(tenant=challenge.tenant, audience=challenge.audience)
-        return StepOutcome.PASSED, f"Tenant {challenge.tenant}, audience {challenge.audience}, as configured."
+        return _Found(f"Tenant {challenge.tenant}, audience {challenge.audience}, as configured.")
+
+    def _no_challenge(self, response: requests.Response) -> ProviderError:
+        if response.status_code >= 300 and response.status_code != 401:
+            return hsm_error(current_call(), response.status_code, read_json(response.text), response.headers)
+        return odd_answer(current_call(), "a request without a token is not answered with a challenge")
 
     # --- Signing in -----------------------------------------------------------------------------
 
-    def _fetch_token(self) -> Found:
-        sign_in = self._made_client().sign_in
-        scope = f"{self._made_client().address.audience}/.default"
-        token = sign_in.get_token_info(
-            scope, options={"tenant_id": sign_in.tenant(), "enable_cae": True}
-        ).token
-        self._principal = _object_id(token)
-        return StepOutcome.PASSED, f"Entra accepts the application {self._config.application_id}."
+    def _fetch_token(self) -> _Found:
+        client = self._made_client()
+        token = client.sign_in.get_token_info(
+            f"{client.address.audience}/.default",
+            options={"tenant_id": client.sign_in.tenant(), "enable_cae": True},
+        )
+        self._principal = _object_id(token.token)
+        return _Found(f"Entra accepts the application {self._config.application_id}.")
 
-    def _read(self) -> Found:
-        answer = self._send("GET", "keys?maxresults=1")
-        items = answer.body.get("value") or ()
-        self._recovery_level = _recovery_level(items)
-        return StepOutcome.PASSED, "The HSM accepts the token, and the application may read keys."
+    def _read(self) -> _Found:
+        self._recovery_level = _recovery_level(self._send("GET", "keys?maxresults=1"))
+        return _Found("The HSM accepts the token, and the application may read keys.")
 
-    def _compare_clocks(self) -> Found:
-        if self._server_time is None:
-            return StepOutcome.SKIPPED, "The HSM's answer carries no date."
-        skew = (self._clock() - self._server_time).total_seconds()
-        if abs(skew) <= _SKEW_SECONDS:
-            return StepOutcome.PASSED, f"This machine's clock agrees with the HSM's within {_SKEW_SECONDS} s."
-        direction = "ahead of" if skew > 0 else "behind"
-        return (
+    def _measure_skew(self, response: requests.Response) -> float | None:
+        """Seconds by which this machine's clock is ahead of the answer's Date; None without one."""
+        try:
+            there = parsedate_to_datetime(response.headers.get("Date", ""))
+        except ValueError:
+            return None
+        return (self._clock() - there).total_seconds() if there.tzinfo else None
+
+    def _compare_clocks(self) -> _Found:
+        if self._skew is None:
+            return _Found("The HSM's answer carries no date.", StepOutcome.SKIPPED)
+        if abs(self._skew) <= _SKEW_SECONDS:
+            return _Found(f"This machine's clock agrees with the HSM's within {_SKEW_SECONDS} s.")
+        direction = "ahead of" if self._skew > 0 else "behind"
+        return _Found(
+            f"This machine's clock is {abs(self._skew):.0f} s {direction} the HSM's; tokens may be refused.",
             StepOutcome.WARNING,
-            f"This machine's clock is {abs(skew):.0f} s {direction} the HSM's; tokens may be refused. "
-            "Synchronise it (NTP).",
+            "Synchronise this machine's clock (NTP).",
         )
 
     # --- Rights ---------------------------------------------------------------------------------
@@ -210,30 +218,24 @@ class ConnectionTest:
         detail = f"Role assignments could not be listed; rights are tried one by one. {step.detail}"
         return replace(step, outcome=StepOutcome.WARNING, detail=detail)
 
-    def _list_roles(self) -> Found:
-        assignments = self._all(f"{_ROLES}/roleAssignments")
-        definitions = self._all(f"{_ROLES}/roleDefinitions")
+    def _list_roles(self) -> _Found:
+        assignments = self._send("GET", f"{_ROLES}/roleAssignments").body.get("value") or ()
+        definitions = self._send("GET", f"{_ROLES}/roleDefinitions").body.get("value") or ()
         try:
-            self._granted = granted_actions(self._principal, assignments, definitions)
+            self._granted = granted_rights(self._principal, assignments, definitions)
         except (KeyError, TypeError, AttributeError) as err:
             raise odd_answer(current_call(), "the role lists have another form") from err
-        return StepOutcome.PASSED, f"Roles give the application {len(self._granted)} of {len(Right)} rights."
-
-    def _all(self, path: str) -> list[dict[str, Any]]:
-        value = self._send("GET", path).body.get("value")
-        return list(value or ())
+        return _Found(f"Roles give the application {len(self._granted)} of {len(Right)} rights.")
 
     def _right_step(self, right: Right) -> HealthStep:
-        name, label = f"right:{DATA_ACTIONS[right]}", f"Right: {LABELS[right]}"
-        if self._granted is not None and right in self._granted:
-            return HealthStep(name, label, StepOutcome.PASSED, "A role of the application gives it.")
-        step = self._step(name, label, lambda: self._try_right(right))
-        if step.outcome is StepOutcome.FAILED and step.code == "AccessDenied":
-            return replace(step, remedy=self._grant(right))
-        return step
+        return self._step(
+            f"right:{DATA_ACTIONS[right]}", f"Right: {LABELS[right]}", lambda: self._prove_right(right)
+        )
 
-    def _try_right(self, right: Right) -> Found:
-        """Prove a right by a call that cannot change anything; AccessDenied when it is missing."""
+    def _prove_right(self, right: Right) -> _Found:
+        """By the roles, else by a call that cannot change anything. AccessDenied when it is missing."""
+        if right in self._granted:
+            return _Found("A role of the application gives it.")
         try:
             self._harmless_call(right)
         except (KeyNotFound, ForeignBackup):
@@ -241,11 +243,12 @@ class ConnectionTest:
         except UnsupportedOperation:
             if right is not Right.CREATE:
                 raise
-            return (
-                StepOutcome.WARNING,
+            return _Found(
                 "Cannot be proven without creating a key; the HSM did not refuse the right.",
+                StepOutcome.WARNING,
+                "Generate a key to be sure.",
             )
-        return StepOutcome.PASSED, "The HSM allows it."
+        return _Found("The HSM allows it.")
 
     def _harmless_call(self, right: Right) -> None:
         """Ask for the operation on a name of 128 random bits, or with a body that cannot be carried out."""
@@ -267,27 +270,26 @@ class ConnectionTest:
 
     # --- Purge protection -----------------------------------------------------------------------
 
-    def _purge_protection(self) -> Found:
-        if not self._recovery_level:
-            return StepOutcome.SKIPPED, "No key tells yet; it shows with the first one."
-        if "Purgeable" in self._recovery_level:
-            return StepOutcome.PASSED, f"Deleted keys can be purged ({self._recovery_level})."
-        return (
+    def _purge_protection(self) -> _Found:
+        level = self._recovery_level or self._level_of_deleted_keys()
+        if not level:
+            return _Found("No key tells yet; it shows with the first one.", StepOutcome.SKIPPED)
+        if "Purgeable" in level:
+            return _Found(f"Deleted keys can be purged ({level}).")
+        return _Found(
+            f"The HSM keeps deleted keys until their retention ends ({level}).",
             StepOutcome.WARNING,
-            f"The HSM keeps deleted keys until their retention ends ({self._recovery_level}); "
-            "keys cannot be removed after signing.",
+            "Nobody can switch this off; keys of this HSM cannot be removed after signing.",
         )
+
+    def _level_of_deleted_keys(self) -> str:
+        try:
+            return _recovery_level(self._send("GET", "deletedkeys?maxresults=1"))
+        except AccessDenied:
+            return ""
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
         return self._made_client().send(method, path, body)
-
-
-def _server_time(response: requests.Response) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(response.headers.get("Date", ""))
-    except ValueError:
-        return None
-    return found if found.tzinfo else None
 
 
 def _object_id(token: str) -> str:
@@ -299,9 +301,10 @@ def _object_id(token: str) -> str:
     return str(claims.get("oid") or "")
 
 
-def _recovery_level(items: Any) -> str:
-    for item in items:
-        level = (item.get("attributes") or {}).get("recoveryLevel")
-        if level:
-            return str(level)
-    return ""
+def _recovery_level(page: Answer) -> str:
+    """The first recoveryLevel on a page of keys; empty when there is none."""
+    try:
+        levels = [item["attributes"].get("recoveryLevel") for item in page.body.get("value") or ()]
+    except (KeyError, TypeError, AttributeError) as err:
+        raise odd_answer(current_call(), "the list of keys has another form") from err
+    return next((str(level) for level in levels if level), "")

@@ -109,6 +109,16 @@ def _open(family: socket.AddressFamily, where: tuple[Any, ...]) -> socket.socket
     return opened
 
 
+def handshake(opened: socket.socket, host: str, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """TLS over a connection, which it takes over. ConfigurationError | ProviderUnavailable."""
+    try:
+        return context.wrap_socket(opened, server_hostname=host)
+    except OSError as err:
+        raise tls_failure(err, host, current_call()) from err
+    finally:
+        opened.close()
+
+
 class _DeadlineSocket(ssl.SSLSocket):
     """A TLS socket that asks the call's deadline before each wait. OpenSSL's own wait is total."""
 
@@ -159,7 +169,7 @@ class _Connection(HTTPSConnection):
     def connect(self) -> None:
         try:
             super().connect()
-        except (ssl.SSLError, OSError) as err:
+        except OSError as err:
             raise tls_failure(err, self.host, current_call()) from err
 
 

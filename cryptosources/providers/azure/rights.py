@@ -35,7 +35,6 @@ LABELS: Final = {
     Right.RECOVER: "recover deleted keys",
     Right.ROTATE: "rotate keys",
 }
-_OFFICER_ONLY: Final = frozenset({Right.PURGE, Right.READ_DELETED, Right.RECOVER})
 _ALL_KEYS: Final = frozenset({"/", "/keys"})
 
 
@@ -44,7 +43,7 @@ def full_action(right: Right) -> str:
     return _PREFIX + DATA_ACTIONS[right]
 
 
-def granted_actions(
+def granted_rights(
     principal: str, assignments: Iterable[Mapping[str, Any]], definitions: Iterable[Mapping[str, Any]]
 ) -> frozenset[Right]:
     """The rights that roles assigned to this very principal give on all keys.
@@ -67,19 +66,20 @@ def granted_actions(
     return frozenset(right for right in Right if any(_allows(each, right) for each in permissions))
 
 
-def how_to_grant(right: Right, hsm_name: str, application_id: str) -> str:
-    """The next thing to do about a missing right."""
-    role = "Managed HSM Crypto Officer" if right in _OFFICER_ONLY else "Managed HSM Crypto User"
+def how_to_grant(action: str, hsm_name: str, application_id: str) -> str:
+    """The next thing to do about a missing data action."""
+    officer = "/deletedkeys/" in action.lower()
+    role = "Managed HSM Crypto Officer" if officer else "Managed HSM Crypto User"
     command = (
         f'az keyvault role assignment create --hsm-name {hsm_name} --role "{role}" '
         f"--assignee {application_id} --scope /"
     )
     advice = (
         " A Crypto Officer may also assign roles; a custom role with this data action is the safer choice."
-        if right in _OFFICER_ONLY
+        if officer
         else ""
     )
-    return f"Give the application the data action {full_action(right)}, for example: {command}.{advice}"
+    return f"Give the application the data action {action}, for example: {command}.{advice}"
 
 
 def _allows(permission: Mapping[str, Any], right: Right) -> bool:
