@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 else:  # Django's class is generic in its stubs only.
     _ModelAdmin = admin.ModelAdmin
 
-Cell = Callable[[CryptoSource], SafeString]
+Cell = Callable[[Any], str]
 
 
 class KeyEndsFilter(admin.SimpleListFilter):
@@ -58,7 +58,7 @@ class KeyEndsFilter(admin.SimpleListFilter):
 class SourceList(ChangeList):
     """Names lead to the page of the source."""
 
-    def url_for_result(self, result: CryptoSource) -> str:
+    def url_for_result(self, result: Model) -> str:
         return views.page_url(result.pk)
 
 

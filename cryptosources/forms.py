@@ -224,11 +224,11 @@ class SourceForm(forms.Form):
         return self.cleaned_data
 
     def _check_rules(self) -> None:
-        refusal = licence_refusal(kind=ProviderKind(self.cleaned_data["kind"]), now=self.now)
-        if refusal:
+        entered = self.settings()
+        if refusal := licence_refusal(kind=entered.kind, now=self.now):
             self.add_error("kind", refusal)
         try:
-            sources.check_settings(entered=self.settings(), existing=self.source)
+            sources.check_settings(entered=entered, existing=self.source)
         except InvalidSource as refused:
             self.add_problems(refused)
 

@@ -164,7 +164,7 @@ def _check_dependent(entered: SourceSettings, problems: _Problems) -> None:
     if entered.keep_after_signing and not entered.backup_restore:
         problems.add("keep_after_signing", "This needs “Enable Key Backup & Restore”. Tick both or none.")
     seconds = entered.remove_after_seconds
-    if seconds is not None and not (entered.keep_after_signing and entered.backup_restore):
+    if seconds is not None and not entered.keep_after_signing:
         problems.add(
             "remove_after_seconds",
             "This needs “Do not instantly remove key from Azure after signing”. Tick it or leave this empty.",

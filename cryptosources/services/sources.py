@@ -23,7 +23,7 @@ from cryptosources.errors import (
     SourceInactive,
     SourceInUse,
 )
-from cryptosources.models import CryptoSource, SourceStatus
+from cryptosources.models import CryptoSource, SourceStatus, protecting_relations
 from cryptosources.rules import Columns, check
 from cryptosources.services.gate import require_licensed, require_usable
 from cryptosources.settings_value import SourceSettings
@@ -244,8 +244,10 @@ def advice(*, source: CryptoSource, now: datetime) -> list[str]:
 
 def keys_of(*, source_id: uuid.UUID) -> int:
     """How many keys depend on the source."""
-    counts = CryptoSource.objects.filter(pk=source_id).with_keys().values_list("keys_count", flat=True)
-    return counts.first() or 0
+    return sum(
+        relation.related_model._base_manager.filter(**{relation.field.name: source_id}).count()
+        for relation in protecting_relations()
+    )
 
 
 def delete_source(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> str:

@@ -72,11 +72,16 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def person(role: str) -> User:
-    user, new = User.objects.get_or_create(username=role, defaults={"is_staff": True})
-    if new:
-        user.set_password(PASSWORD)
-        user.save()
-        user.groups.add(Group.objects.get(name=role))
+    """Somebody with that role; hashing a password is slow, so only those who type one have one."""
+    user, _new = User.objects.get_or_create(username=role, defaults={"is_staff": True})
+    user.groups.add(Group.objects.get(name=role))
+    return user
+
+
+def person_with_password(role: str) -> User:
+    user = person(role)
+    user.set_password(PASSWORD)
+    user.save()
     return user
 
 

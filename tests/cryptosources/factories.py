@@ -1,7 +1,7 @@
 """Crypto sources for tests, made the way the console makes them."""
 
 from datetime import UTC, date, datetime
-from typing import Final
+from typing import Any, Final
 
 from audit.services import Actor
 from cryptosources.models import CryptoSource
@@ -18,12 +18,12 @@ APPLICATION: Final = "11111111-2222-3333-4444-555555555555"
 KEY: Final = "Key~that.must-never_be.shown"
 
 
-def memory_settings(name: str = "Memory", **changes: object) -> SourceSettings:
-    return SourceSettings(**{"friendly_name": name, "kind": ProviderKind.MEMORY} | changes)  # type: ignore[arg-type]
+def memory_settings(name: str = "Memory", **changes: Any) -> SourceSettings:
+    return SourceSettings(**{"friendly_name": name, "kind": ProviderKind.MEMORY} | changes)
 
 
-def azure_settings(name: str = "Contoso HSM", **changes: object) -> SourceSettings:
-    values: dict[str, object] = {
+def azure_settings(name: str = "Contoso HSM", **changes: Any) -> SourceSettings:
+    values: dict[str, Any] = {
         "friendly_name": name,
         "kind": ProviderKind.AZURE_MANAGED_HSM,
         "dns_name": "contoso.managedhsm.azure.net",
@@ -32,7 +32,7 @@ def azure_settings(name: str = "Contoso HSM", **changes: object) -> SourceSettin
         "key": Secret(KEY),
         "secret_expires_on": date(2027, 5, 1),
     }
-    return SourceSettings(**(values | changes))  # type: ignore[arg-type]
+    return SourceSettings(**(values | changes))
 
 
 def make_source(entered: SourceSettings | None = None, *, active: bool = True) -> CryptoSource:

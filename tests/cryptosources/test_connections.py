@@ -28,7 +28,11 @@ def source() -> CryptoSource:
 def closed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The providers that were closed, in order."""
     found: list[object] = []
-    monkeypatch.setattr(MemoryProvider, "close", lambda provider: found.append(provider))
+
+    def close(self: MemoryProvider) -> None:
+        found.append(self)
+
+    monkeypatch.setattr(MemoryProvider, "close", close)
     return found
 
 

@@ -1,6 +1,7 @@
 """Every rule of the form, asked of the one place that holds them."""
 
 import uuid
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.cryptosources.factories import APPLICATION, TENANT, TOKEN_URL, azure_
 KEEP = {"backup_restore": True, "keep_after_signing": True}
 
 
-def problems(existing: CryptoSource | None = None, **changes: object) -> dict[str, list[str]]:
+def problems(existing: CryptoSource | None = None, /, **changes: Any) -> dict[str, list[str]]:
     try:
         check(azure_settings(**changes), existing=existing)
     except InvalidSource as refused:
@@ -22,7 +23,7 @@ def problems(existing: CryptoSource | None = None, **changes: object) -> dict[st
     return {}
 
 
-def checked(**changes: object) -> Columns:
+def checked(**changes: Any) -> Columns:
     return check(azure_settings(**changes), existing=None)
 
 
@@ -67,7 +68,8 @@ def test_the_usual_settings_pass() -> None:
     ],
 )
 def test_a_bad_value_is_a_problem_of_its_field_alone(field: str, value: object, words: str) -> None:
-    found = problems(**{field: value})
+    changes: dict[str, Any] = {field: value}
+    found = problems(**changes)
     assert list(found) == [field]
     assert words in found[field][0]
 
@@ -122,7 +124,7 @@ def test_names_and_ids_are_tidied() -> None:
     ],
 )
 def test_a_value_without_its_checkbox_or_out_of_bounds_is_an_error(
-    changes: dict[str, object], field: str
+    changes: dict[str, Any], field: str
 ) -> None:
     assert field in problems(**changes)
 
@@ -136,7 +138,7 @@ def test_a_value_without_its_checkbox_or_out_of_bounds_is_an_error(
         KEEP | {"remove_after_seconds": 86_400},
     ],
 )
-def test_checkboxes_in_their_order_pass(changes: dict[str, object]) -> None:
+def test_checkboxes_in_their_order_pass(changes: dict[str, Any]) -> None:
     assert problems(**changes) == {}
 
 
@@ -163,7 +165,7 @@ def test_an_edit_keeps_the_key() -> None:
         ({"trusted_roots": certificate()}, "Trusted root certificates"),
     ],
 )
-def test_an_edit_that_aims_the_key_elsewhere_needs_it_again(changes: dict[str, object], label: str) -> None:
+def test_an_edit_that_aims_the_key_elsewhere_needs_it_again(changes: dict[str, Any], label: str) -> None:
     found = problems(stored(), key=None, **changes)
     assert list(found) == ["key"]
     assert label in found["key"][0]

@@ -1,0 +1,380 @@
+"""List, page, switching, deleting and the live connection test, asked for over HTTP."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.messages import get_messages
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from audit.services import AuditRecord
+from cryptosources.models import ConnectionTest, CryptoSource
+from cryptosources.services import connection_test
+from keys.models import ManagedKey
+from tests.cryptosources.certificates import certificate
+from tests.cryptosources.conftest import ROLES, InstallLicence, SignIn
+from tests.cryptosources.factories import ACTOR, NOW, azure_settings, make_source, memory_settings
+from tests.cryptosources.posts import ADD, LIST, edit_entries, new_entries, page
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("licensed")]
+
+
+@pytest.fixture
+def administrator(sign_in: SignIn) -> Client:
+    return sign_in("administrator")
+
+
+def told(response: Any) -> list[str]:
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def add_key(source: CryptoSource, name: str) -> None:
+    ManagedKey.objects.create(source=source, name=name, algorithm="EC-P256", created_at=NOW, updated_at=NOW)
+
+
+# --- Who may what --------------------------------------------------------------------------------
+
+WRITES = {"operator", "administrator"}
+MATRIX = [
+    ("get", LIST, set(ROLES)),
+    ("get", "", set(ROLES)),
+    ("get", ADD, WRITES),
+    ("post", ADD, WRITES),
+    ("get", "change/", WRITES),
+    ("post", "change/", WRITES),
+    ("get", "delete/", WRITES),
+    ("post", "delete/", WRITES),
+    ("post", "test/", WRITES),
+    ("post", "activate/", {"administrator"}),
+    ("post", "deactivate/", {"administrator"}),
+]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("method", "where", "allowed"), MATRIX)
+def test_each_role_does_what_it_may_and_no_more(
+    sign_in: SignIn, sent: list[str], role: str, method: str, where: str, allowed: set[str]
+) -> None:
+    source = make_source(azure_settings())
+    before = CryptoSource.objects.values().get()
+    status = "active" if role == "administrator" else None
+    entries = {
+        ADD: new_entries(friendly_name="Another", status=status),
+        "change/": edit_entries(source, friendly_name="Renamed", status=status),
+    }
+    url = where if where.startswith(LIST) else page(source, where)
+    client = sign_in(role)
+    response = client.get(url) if method == "get" else client.post(url, entries.get(where, {}))
+    if role in allowed:
+        assert response.status_code == (200 if method == "get" else 302)
+    else:
+        assert response.status_code == 403
+        assert CryptoSource.objects.values().get() == before
+        assert not ConnectionTest.objects.exists()
+
+
+@pytest.mark.parametrize("where", ["", "change/", "delete/", "test/", "activate/"])
+def test_strangers_are_sent_to_sign_in(client: Client, where: str) -> None:
+    response = client.get(page(make_source(), where))
+    assert response.status_code == 302
+    assert response["Location"].startswith("/login/")
+
+
+@pytest.mark.parametrize("where", ["activate/", "deactivate/", "test/"])
+def test_acts_are_posts_with_a_token(where: str, sign_in: SignIn) -> None:
+    source = make_source()
+    assert sign_in("administrator").get(page(source, where)).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = sign_in("administrator").cookies
+    assert strict.post(page(source, where)).status_code == 403
+    source.refresh_from_db()
+    assert source.is_active
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_is_shown_a_button_that_refuses(sign_in: SignIn, role: str) -> None:
+    source = make_source(azure_settings())
+    client = sign_in(role)
+    for url in (LIST, page(source)):
+        html = client.get(url).content.decode()
+        assert ("Make Inactive" in html) is (role == "administrator")
+        assert (page(source, "delete/") in html) is (role in WRITES and url != LIST)
+    assert ("Test connection" in client.get(page(source)).content.decode()) is (role in WRITES)
+    assert (ADD in client.get(LIST).content.decode()) is (role in WRITES)
+
+
+# --- The list ---------------------------------------------------------------------------------
+
+
+def test_the_list_tells_each_source_in_words(administrator: Client) -> None:
+    today = timezone.localdate()
+    for name, days in (("Ended", -3), ("Today", 0), ("Soon", 12), ("Later", 400)):
+        make_source(azure_settings(name, secret_expires_on=today + timedelta(days=days)))
+    assumed = make_source(azure_settings("Assumed", secret_expires_on=None), active=False)
+    add_key(assumed, "seal-1")
+    html = administrator.get(LIST).content.decode()
+    for text in ("ended 3 days ago", "ends today", "12 days left", "400 days left", "(assumed)", "never"):
+        assert text in html
+    for text in ("badge-bad", "badge-warn", "badge-ok", "badge-muted"):
+        assert text in html
+    assert "<wbr>managedhsm.<wbr>azure.<wbr>net" in html
+    assert "Make Active" in html
+    assert "queued work included" in html
+
+
+def test_the_list_shows_the_last_test_that_came_to_its_end(administrator: Client, sent: list[str]) -> None:
+    source = make_source()
+    done = connection_test.request_test(source=source, actor=ACTOR, now=timezone.now())
+    connection_test.run_test(test_id=done.pk, clock=timezone.now)
+    connection_test.request_test(source=source, actor=ACTOR, now=timezone.now())
+    assert "healthy" in administrator.get(LIST).content.decode()
+
+
+def test_the_list_costs_the_same_for_one_source_and_for_many(
+    administrator: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    make_source(memory_settings("First"))
+    administrator.get(LIST)
+    # session, person, permissions, the two counts of the list, its rows
+    with django_assert_num_queries(7) as queries:
+        administrator.get(LIST)
+    for number in range(20):
+        add_key(make_source(memory_settings(f"Source {number}")), "seal-1")
+    with django_assert_num_queries(len(queries)):
+        html = administrator.get(LIST).content.decode()
+    assert html.count("Make Inactive</button>") == 21
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=fabrikam", {"Fabrikam"}),
+        ("q=CONTOSO", {"Contoso"}),
+        ("q=nothing-like-it", set()),
+        ("status=inactive", {"Fabrikam"}),
+        ("key_ends=ended", {"Contoso"}),
+        ("key_ends=soon", {"Fabrikam"}),
+        ("key_ends=assumed", {"Assumed"}),
+        ("kind=azure_managed_hsm", {"Contoso", "Fabrikam", "Assumed"}),
+    ],
+)
+def test_the_list_is_searched_and_filtered(administrator: Client, query: str, found: set[str]) -> None:
+    today = timezone.localdate()
+    make_source(azure_settings("Contoso", secret_expires_on=today - timedelta(days=1)))
+    make_source(
+        azure_settings("Fabrikam", dns_name="fabrikam.managedhsm.azure.net", secret_expires_on=today),
+        active=False,
+    )
+    make_source(azure_settings("Assumed", dns_name="third.managedhsm.azure.net", secret_expires_on=None))
+    rows = administrator.get(f"{LIST}?{query}").context["cl"].result_list
+    assert {row.friendly_name for row in rows} == found
+
+
+def test_an_empty_list_says_what_to_do(sign_in: SignIn) -> None:
+    assert ADD in sign_in("operator").get(LIST).content.decode()
+    assert "An operator or an administrator creates them" in sign_in("auditor").get(LIST).content.decode()
+
+
+# --- The page ----------------------------------------------------------------------------------
+
+
+def test_the_page_shows_roots_keys_and_that_nothing_is_imported(administrator: Client) -> None:
+    source = make_source(azure_settings(trusted_roots=certificate("Contoso Root")))
+    add_key(source, "seal-1")
+    html = administrator.get(page(source)).content.decode()
+    assert "CN=Contoso Root, until 2 Jan 2040" in html
+    assert "1 key depends on this crypto source" in html
+    assert f"/keys/managedkey/?source__id__exact={source.pk}" in html
+    assert "neither imported into an Azure Managed HSM nor exported" in html
+
+
+def test_names_from_people_are_escaped(administrator: Client) -> None:
+    source = make_source(azure_settings("<script>alert(1)</script>"))
+    for url in (LIST, page(source), page(source, "change/"), page(source, "delete/")):
+        assert "<script>alert" not in administrator.get(url).content.decode()
+
+
+def test_a_source_that_is_not_there_is_404(administrator: Client) -> None:
+    gone = page(CryptoSource(friendly_name="x"))
+    for part in ("", "change/", "delete/"):
+        assert administrator.get(gone + part).status_code == 404
+
+
+# --- Switching ----------------------------------------------------------------------------------
+
+
+def test_one_click_switches_and_comes_back_to_the_same_list(administrator: Client) -> None:
+    source = make_source()
+    here = f"{LIST}?status=active"
+    response = administrator.post(page(source, "deactivate/"), query_params={"next": here})
+    assert response["Location"] == here
+    assert "is Inactive now. Inactive stops at once" in told(response)[0]
+    source.refresh_from_db()
+    assert not source.is_active
+    record = AuditRecord.objects.get(action="source.deactivated")
+    assert (record.actor_name, record.subject_id) == ("administrator", str(source.pk))
+
+
+def test_the_second_of_two_clicks_changes_nothing(administrator: Client) -> None:
+    source = make_source()
+    for words in ("is Inactive now", "was Inactive already"):
+        assert words in told(administrator.post(page(source, "deactivate/")))[-1]
+    assert AuditRecord.objects.filter(action="source.deactivated").count() == 1
+
+
+@pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
+def test_a_switch_leads_nowhere_else(administrator: Client, wanted: str) -> None:
+    source = make_source()
+    response = administrator.post(page(source, "deactivate/"), query_params={"next": wanted})
+    assert response["Location"] == page(source)
+
+
+def test_an_unlicensed_source_stays_inactive(administrator: Client, install: InstallLicence) -> None:
+    source = make_source(azure_settings(), active=False)
+    install("source:something_else")
+    response = administrator.post(page(source, "activate/"))
+    assert "stays Inactive" in told(response)[0]
+    source.refresh_from_db()
+    assert not source.is_active
+
+
+def test_switching_a_source_that_is_gone_is_told_on_the_list(administrator: Client) -> None:
+    response = administrator.post(page(CryptoSource(friendly_name="x"), "activate/"))
+    assert response["Location"] == LIST
+
+
+# --- Deleting -----------------------------------------------------------------------------------
+
+
+def test_a_source_without_keys_is_deleted(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    assert "Delete crypto source" in administrator.get(page(source, "delete/")).content.decode()
+    assert administrator.post(page(source, "delete/"))["Location"] == LIST
+    assert not CryptoSource.objects.exists()
+    assert AuditRecord.objects.get(action="source.deleted").actor_name == "administrator"
+
+
+def test_a_source_with_keys_is_kept_and_says_how_many(administrator: Client) -> None:
+    source = make_source()
+    add_key(source, "one")
+    add_key(source, "two")
+    html = administrator.get(page(source, "delete/")).content.decode()
+    assert "2 keys depend on it" in html
+    assert "Delete crypto source" not in html
+    assert "2 keys depend on it" in told(administrator.post(page(source, "delete/")))[0]
+    assert CryptoSource.objects.exists()
+
+
+# --- Test connection -------------------------------------------------------------------------------
+
+
+def follow(client: Client, source: CryptoSource) -> dict[str, Any]:
+    test = source.tests.first()
+    assert test is not None
+    answer: dict[str, Any] = client.get(page(source, f"test/{test.pk}/")).json()
+    return answer
+
+
+def test_a_test_is_followed_from_request_to_result(
+    administrator: Client, sent: list[str], django_capture_on_commit_callbacks: Any
+) -> None:
+    source = make_source()
+    with django_capture_on_commit_callbacks(execute=True):
+        response = administrator.post(page(source, "test/"))
+    assert response["Location"] == f"{page(source)}#connection"
+    html = administrator.get(page(source)).content.decode()
+    assert f'data-live="{page(source, f"test/{sent[0]}/")}"' in html
+    waiting = follow(administrator, source)
+    assert (waiting["finished"], "Waiting for a worker" in waiting["html"]) == (False, True)
+    connection_test.run_test(test_id=ConnectionTest.objects.get().pk, clock=timezone.now)
+    done = follow(administrator, source)
+    assert done["finished"]
+    assert "The connection works" in done["html"]
+    assert "Right: sign" in done["html"]
+    assert "data-live=" not in administrator.get(page(source)).content.decode()
+
+
+def test_a_failed_step_is_shown_with_code_and_remedy(administrator: Client, sent: list[str]) -> None:
+    source = make_source()
+    test = connection_test.request_test(source=source, actor=ACTOR, now=timezone.now())
+    step = {
+        "name": "token",
+        "label": "Sign in",
+        "outcome": "failed",
+        "detail": "The <b>secret</b> is wrong.",
+        "code": "AADSTS7000215",
+        "remedy": "Enter the secret's value.",
+        "duration_ms": 20,
+    }
+    ConnectionTest.objects.filter(pk=test.pk).update(
+        state="finished", healthy=False, finished_at=timezone.now(), steps=[step]
+    )
+    html = follow(administrator, source)["html"]
+    for text in (
+        "AADSTS7000215",
+        "Enter the secret&#x27;s value.",
+        "The &lt;b&gt;secret",
+        "The test failed:",
+    ):
+        assert text in html
+
+
+@pytest.mark.parametrize(
+    ("changes", "finished", "words"),
+    [
+        ({"created_at": timedelta(seconds=-16)}, False, "No worker has taken up this test for 15 seconds"),
+        ({"problem": "The message broker does not answer."}, False, "broker does not answer"),
+    ],
+)
+def test_a_test_that_waits_says_why(
+    administrator: Client, sent: list[str], changes: dict[str, Any], finished: bool, words: str
+) -> None:
+    source = make_source()
+    test = connection_test.request_test(source=source, actor=ACTOR, now=timezone.now())
+    moved = {n: timezone.now() + v if isinstance(v, timedelta) else v for n, v in changes.items()}
+    ConnectionTest.objects.filter(pk=test.pk).update(**moved)
+    answer = follow(administrator, source)
+    assert answer["finished"] is finished
+    assert words in answer["html"]
+
+
+def test_a_worker_that_stopped_is_told(administrator: Client, sent: list[str], settings: Settings) -> None:
+    source = make_source()
+    test = connection_test.request_test(source=source, actor=ACTOR, now=timezone.now())
+    long_ago = timezone.now() - timedelta(seconds=settings.CLAIM_SECONDS + 1)
+    assert connection_test._claim(test.pk, long_ago)
+    answer = follow(administrator, source)
+    assert answer["finished"]
+    assert "The worker stopped" in answer["html"]
+
+
+def test_a_test_is_found_under_its_own_source_only(administrator: Client, sent: list[str]) -> None:
+    test = connection_test.request_test(source=make_source(), actor=ACTOR, now=timezone.now())
+    other = make_source(memory_settings("Other"))
+    assert administrator.get(page(other, f"test/{test.pk}/")).status_code == 404
+
+
+def test_an_unlicensed_source_is_not_tested(administrator: Client, install: InstallLicence) -> None:
+    source = make_source(azure_settings())
+    install("source:something_else")
+    assert "cannot be tested" in told(administrator.post(page(source, "test/")))[0]
+    assert not ConnectionTest.objects.exists()
+
+
+def test_the_page_lives_without_a_broker(
+    administrator: Client, django_capture_on_commit_callbacks: Any
+) -> None:
+    source = make_source()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert administrator.post(page(source, "test/")).status_code == 302
+    assert "broker does not answer" in follow(administrator, source)["html"]
+
+
+def test_earlier_tests_are_listed(administrator: Client, sent: list[str]) -> None:
+    source = make_source()
+    for _ in range(3):
+        test = connection_test.request_test(source=source, actor=ACTOR, now=timezone.now())
+        connection_test.run_test(test_id=test.pk, clock=timezone.now)
+    assert len(administrator.get(page(source)).context["earlier_tests"]) == 2
