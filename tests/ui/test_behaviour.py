@@ -34,9 +34,8 @@ def answers() -> LiveAnswers:
 
 @pytest.fixture
 def console(browser: Browser, live_server: Any, answers: LiveAnswers) -> Iterator[Window]:
-    User.objects.create_superuser("ada", password="engine")
     with window(browser, live_server.url) as opened:
-        opened.sign_in("ada", "engine")
+        opened.enter_as(User.objects.create_superuser("ada"))
         yield opened
 
 
@@ -44,6 +43,17 @@ def _is_dark(console: Window) -> bool:
     """Is the page's ground darker than its text?"""
     script = "getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
     return bool(sum(console.page.evaluate(script)) < 384)
+
+
+def test_signing_in_and_out(browser: Browser, live_server: Any) -> None:
+    User.objects.create_superuser("ada", password="engine")
+    with window(browser, live_server.url) as console:
+        console.sign_in("ada", "engine")
+        console.page.locator("summary", has_text="ada").click()
+        console.page.get_by_role("button", name="Sign out").click()
+        expect(console.page.get_by_role("heading", name="Sign in")).to_be_visible()
+        console.open("/auth/user/")
+        expect(console.page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
 # --- Colours --------------------------------------------------------------------------------------
