@@ -36,10 +36,6 @@ else:
 View = Callable[..., HttpResponseBase]
 
 
-def _unbroken(text: str) -> SafeString:
-    return format_html('<span class="nowrap">{}</span>', text)
-
-
 class ReadOnlyRows:
     """Rows change through the services only: no stock form adds, edits or deletes one."""
 
@@ -58,7 +54,6 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
     list_display = [
         "key_name",
         "key_type",
-        "source_name",
         "place",
         "versions_count",
         "backup",
@@ -101,16 +96,16 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
         )
 
     @admin.display(description="Name", ordering="name")
-    def key_name(self, row: ManagedKey) -> str:
-        return row.name
+    def key_name(self, row: ManagedKey) -> SafeString:
+        return format_html('<span class="key-name">{}</span>', row.name)
 
-    @admin.display(description="Type", ordering="algorithm")
+    @admin.display(description="Type and source", ordering="algorithm")
     def key_type(self, row: ManagedKey) -> SafeString:
-        return _unbroken(wording.key_type(row.algorithm))
-
-    @admin.display(description="Source", ordering="source__friendly_name")
-    def source_name(self, row: ManagedKey) -> str:
-        return row.source.friendly_name
+        return format_html(
+            '<span>{}<br><span class="quiet">{}</span></span>',
+            wording.key_type(row.algorithm),
+            row.source.friendly_name,
+        )
 
     @admin.display(description="Where", ordering="residency")
     def place(self, row: ManagedKey) -> SafeString:
@@ -186,9 +181,8 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
         return row.actor_name
 
     @admin.display(description="Took")
-    def took(self, row: KeyOperation) -> SafeString | str:
-        length = wording.span(operation.took(row, now=timezone.now()))
-        return _unbroken(length) if row.finished_at else "–"
+    def took(self, row: KeyOperation) -> str:
+        return wording.span(operation.took(row, now=timezone.now())) if row.finished_at else "–"
 
     @admin.display(description="Problem")
     def problem(self, row: KeyOperation) -> str:

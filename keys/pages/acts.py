@@ -5,21 +5,21 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from keys.lifecycle import OperationKind
 from keys.models import KeyOperation, ManagedKey
 from keys.pages.impact import impact_of
 from keys.pages.offers import ORDER, offer
-from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, needs, render
+from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, find_key, needs, render
 from keys.services import requests
 
 
 @needs(OPERATE_KEYS)
 def act(request: HttpRequest, key_id: UUID, kind: str) -> HttpResponseBase:
     """GET shows what the operation would touch; POST asks for it and goes on to its page."""
-    key = get_object_or_404(ManagedKey.objects.select_related("source"), pk=key_id)
+    key = find_key(key_id)
     what = _kind(kind)
     if request.method != "POST":
         return _page(request, key, what)

@@ -6,14 +6,13 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 
 from keys.models import KeyOperation, KeyVersion, ManagedKey
 from keys.pages.impact import RECENT_DAYS, recent_start
 from keys.pages.offers import OVER, offers
-from keys.pages.page import OPERATE_KEYS, VIEW_KEYS, live, needs, render
+from keys.pages.page import OPERATE_KEYS, VIEW_KEYS, find_key, live, needs, render
 from keys.pages.signatures import public_key_name
 
 RECENT_OPERATIONS = 8
@@ -33,7 +32,7 @@ class UseDay:
 @needs(VIEW_KEYS)
 def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     """Everything about one key; what may be asked of it, for those who may ask."""
-    key = _key(key_id)
+    key = find_key(key_id)
     now = timezone.now()
     under_way = _under_way(key)
     versions = list(key.versions.all())
@@ -62,7 +61,7 @@ def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
 @needs(VIEW_KEYS)
 def live_part(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     """Where the key is and what is under way."""
-    key = _key(key_id)
+    key = find_key(key_id)
     under_way = _under_way(key)
     return live(request, "keys/key_live.html", finished=not under_way, key=key, under_way=under_way)
 
@@ -109,11 +108,6 @@ def _use_day(day: date, index: int, counts: dict[date, int], most: int) -> UseDa
     return UseDay(day, signatures, index * 10, 100 - height, height)
 
 
-def _key(key_id: UUID) -> ManagedKey:
-    rows = ManagedKey.objects.select_related("source", "verified_backup")
-    return get_object_or_404(rows.defer("source__sealed_secret", "verified_backup__sealed_blob"), pk=key_id)
-
-
 def _under_way(key: ManagedKey) -> list[KeyOperation]:
     return _with_key(list(key.operations.under_way()), key)
 
@@ -129,9 +123,9 @@ def _with_key(operations: list[KeyOperation], key: ManagedKey) -> list[KeyOperat
 
 
 def _version(request: HttpRequest, key_id: UUID) -> KeyVersion:
-    key = get_object_or_404(ManagedKey, pk=key_id)
+    key = find_key(key_id)
     wanted = request.GET.get("version") or key.current_version
-    version = KeyVersion.objects.select_related("key").filter(key=key, version=wanted).first()
+    version = key.versions.filter(version=wanted).first()
     if version is None:
         raise Http404("There is no public key on record.")
     return version

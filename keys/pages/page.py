@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, Concatenate, Final, ParamSpec
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -60,6 +62,12 @@ def live(request: HttpRequest, template: str, *, finished: bool, **context: Any)
     """A part of a page that follows work under way, as ``static/js/live.js`` wants it."""
     html = render_to_string(template, context, request=request)
     return JsonResponse({"finished": finished, "html": html})
+
+
+def find_key(key_id: UUID) -> ManagedKey:
+    """The key with its source and backup, what is sealed left in the database; 404 for none."""
+    rows = ManagedKey.objects.select_related("source", "verified_backup")
+    return get_object_or_404(rows.defer("source__sealed_secret", "verified_backup__sealed_blob"), pk=key_id)
 
 
 def key_url(key: ManagedKey) -> str:

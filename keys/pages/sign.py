@@ -3,21 +3,20 @@
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from keys.forms import DIGEST, FILE, SignForm
 from keys.lifecycle import OperationKind
-from keys.models import ManagedKey
 from keys.pages.offers import offer
-from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, field_of, key_url, needs, render
+from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, field_of, find_key, key_url, needs, render
 from keys.services import requests
 
 
 @needs(OPERATE_KEYS)
 def sign(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     """Ask for a signature; then on to its operation, whose page shows the result."""
-    key = get_object_or_404(ManagedKey.objects.select_related("source"), pk=key_id)
+    key = find_key(key_id)
     now = timezone.now()
     form = SignForm(request.POST or None, request.FILES or None, key=key)
     if request.method == "POST" and form.is_valid():

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponseBase
-from django.shortcuts import get_object_or_404
 
 from cryptosources.providers.algorithms import SignatureAlgorithm
 from cryptosources.providers.signatures import raw_to_der, signature_is_valid
 from keys.forms import VerifyForm
-from keys.models import KeyVersion, ManagedKey
-from keys.pages.page import VIEW_KEYS, key_url, needs, render
+from keys.models import KeyVersion
+from keys.pages.page import VIEW_KEYS, find_key, key_url, needs, render
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Verdict:
 @needs(VIEW_KEYS)
 def verify(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     """Changes nothing, so everybody who may see the key may verify with it."""
-    key = get_object_or_404(ManagedKey.objects.select_related("source"), pk=key_id)
+    key = find_key(key_id)
     form = VerifyForm(request.POST or None, request.FILES or None, key=key, initial=_initial(request))
     verdict = _verdict(form) if request.method == "POST" and form.is_valid() else None
     return render(

@@ -1,12 +1,18 @@
-"""People of the four roles, signed in, and keys of an in-memory source."""
+"""People of the four roles, signed in; keys of an in-memory source; a worker that runs in the test."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.http import HttpResponse
 from django.test import Client
+from django.utils import timezone
 
 from keymanager.roles import sync_roles
+from keys.lifecycle import OperationKind
+from keys.models import KeyOperation, ManagedKey
+from tests.conftest import Clock
 from tests.keys.conftest import (  # noqa: F401  (fixtures)
     _no_broker,
     backed_up,
@@ -17,18 +23,26 @@ from tests.keys.conftest import (  # noqa: F401  (fixtures)
     source,
 )
 
-SignIn = Callable[[str], Client]
+SignIn = Callable[..., Client]
+NewKey = Callable[..., ManagedKey]
+Do = Callable[[ManagedKey, OperationKind], KeyOperation]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The worker's clock starts now: the pages look at the real one."""
+    return Clock(timezone.now())
 
 
 @pytest.fixture
 def sign_in(db: None) -> SignIn:
     """A browser with a person of that role signed in."""
 
-    def signed_in(role: str) -> Client:
+    def signed_in(role: str, **options: Any) -> Client:
         sync_roles()
-        user = User.objects.create_user(f"the-{role}", password=None, is_staff=True)
+        user = User.objects.create_user(f"the-{role}", is_staff=True)
         user.groups.add(Group.objects.get(name=role))
-        client = Client()
+        client = Client(**options)
         client.force_login(user)
         return client
 
@@ -38,3 +52,26 @@ def sign_in(db: None) -> SignIn:
 @pytest.fixture
 def operator(sign_in: SignIn) -> Client:
     return sign_in("operator")
+
+
+def text_of(answer: Any) -> str:
+    """A page's text; AssertionError unless it came as a page should."""
+    assert isinstance(answer, HttpResponse)
+    assert answer.status_code == 200, answer.status_code
+    return answer.content.decode()
+
+
+def key_url(key: ManagedKey, part: str = "") -> str:
+    return f"/keys/managedkey/{key.pk}/{part}"
+
+
+def operation_url(operation: KeyOperation, part: str = "") -> str:
+    return f"/keys/keyoperation/{operation.pk}/{part}"
+
+
+def asked(answer: Any) -> KeyOperation:
+    """The operation that an answer leads to; AssertionError when it leads elsewhere."""
+    operation = KeyOperation.objects.latest("requested_at")
+    assert answer.status_code == 302
+    assert answer["Location"] == operation_url(operation)
+    return operation

@@ -1,0 +1,180 @@
+"""The lists of keys and operations: search, filters, pages, words, and how many queries they take."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from cryptosources.models import CryptoSource, SourceStatus
+from keys.models import KeyOperation, KeyUse, KeyVersion, ManagedKey
+from tests.keys_pages.conftest import NewKey, SignIn, key_url, text_of
+from tests.ui.markup import parse
+
+KEYS, OPERATIONS = "/keys/managedkey/", "/keys/keyoperation/"
+QUERIES = 15
+
+
+def _key(source: CryptoSource, name: str, **changes: Any) -> ManagedKey:
+    now = timezone.now()
+    values = {"algorithm": "EC-P-256", "residency": "resident", "created_by": "alice"} | changes
+    key = ManagedKey.objects.create(source=source, name=name, created_at=now, updated_at=now, **values)
+    KeyVersion.objects.create(key=key, version="v1", public_key_der=b"", created_at=now)
+    KeyUse.objects.create(key=key, day=now.date(), signatures=2)
+    KeyUse.objects.create(key=key, day=now.date() - timedelta(days=40), signatures=500)
+    return key
+
+
+def _operation(key: ManagedKey, **changes: Any) -> KeyOperation:
+    now = timezone.now()
+    values = {
+        "kind": "backup",
+        "exclusive": False,
+        "state": "succeeded",
+        "step": "back_up",
+        "steps": ["back_up"],
+        "due_at": now,
+        "requested_at": now,
+        "finished_at": now,
+        "actor_name": "alice",
+    } | changes
+    return KeyOperation.objects.create(key=key, **values)
+
+
+def _names(page: str) -> list[str]:
+    return [element.text for element in parse(page).with_class("key-name")]
+
+
+def _count_queries(client: Client, address: str) -> int:
+    with CaptureQueriesContext(connection) as queries:
+        text_of(client.get(address))
+    return len(queries)
+
+
+@pytest.mark.parametrize("address", [KEYS, OPERATIONS])
+def test_a_list_takes_the_same_few_queries_however_long_it_is(
+    operator: Client, source: CryptoSource, address: str
+) -> None:
+    _operation(_key(source, "first"))
+    short = _count_queries(operator, address)
+    for number in range(30):
+        _operation(_key(source, f"key-{number}"))
+    assert _count_queries(operator, address) == short
+    assert short <= QUERIES
+
+
+def test_a_keys_page_takes_the_same_queries_whatever_its_history(
+    operator: Client, source: CryptoSource, new_key: NewKey
+) -> None:
+    key = new_key()
+    short = _count_queries(operator, key_url(key))
+    for number in range(20):
+        _operation(key, kind="sign", step="sign", steps=["sign"])
+        KeyUse.objects.create(
+            key=key, day=timezone.now().date() - timedelta(days=number + 1), signatures=number
+        )
+    assert _count_queries(operator, key_url(key)) == short
+
+
+def test_lists_never_load_a_blob_or_a_sources_key(operator: Client, source: CryptoSource) -> None:
+    key = _key(source, "first")
+    _operation(key)
+    for address in (KEYS, OPERATIONS, key_url(key), key_url(key, "delete/"), "/keys/managedkey/add/"):
+        with CaptureQueriesContext(connection) as queries:
+            operator.get(address)
+        for query in queries:
+            assert "sealed" not in query["sql"].split("FROM")[0], address
+
+
+def test_a_row_tells_type_source_place_versions_backup_and_recent_signatures(
+    operator: Client, source: CryptoSource
+) -> None:
+    key = _key(source, "seal-1", algorithm="RSA-4096")
+    KeyVersion.objects.create(key=key, version="v2", public_key_der=b"", created_at=timezone.now())
+    page = text_of(operator.get(KEYS))
+    for told in ("seal-1", "RSA-HSM 4096", "Vault A", "in the HSM", "none"):
+        assert told in page
+    for label, shown in (("Versions", "2"), ("Signatures, 30 days", "2")):
+        assert re.search(rf'data-label="{label}"[^>]*>(<span[^>]*>)?{shown}<', page), label
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"residency": "deleted", "scheduled_purge_at": datetime(2027, 2, 3, tzinfo=UTC)},
+            "recoverable until 3 Feb 2027",
+        ),
+        ({"residency": "deleted"}, "recoverable"),
+        ({"residency": "purged"}, "no backup"),
+        ({"residency": "creating"}, "being created"),
+        ({"residency": "not_created"}, "never created"),
+        ({"residency": "faulted", "fault": "look"}, "needs a person"),
+    ],
+)
+def test_places_are_told_in_plain_words(
+    operator: Client, source: CryptoSource, changes: dict[str, Any], told: str
+) -> None:
+    _key(source, "seal-1", **changes)
+    assert told in text_of(operator.get(KEYS)).partition("<tbody>")[2]
+
+
+def test_keys_are_searched_by_name_and_filtered_by_source_place_and_type(
+    operator: Client, source: CryptoSource
+) -> None:
+    other = CryptoSource.objects.create(friendly_name="Vault B", kind="memory", status=SourceStatus.ACTIVE)
+    _key(source, "invoice-1")
+    _key(source, "invoice-2", residency="deleted")
+    _key(other, "seal-1", algorithm="RSA-2048")
+    for query, names in {
+        "": ["invoice-1", "invoice-2", "seal-1"],
+        "?q=INVOICE": ["invoice-1", "invoice-2"],
+        f"?source={other.pk}": ["seal-1"],
+        "?residency=deleted": ["invoice-2"],
+        "?algorithm=RSA-2048": ["seal-1"],
+        "?q=invoice&residency=resident": ["invoice-1"],
+        "?source=nonsense&residency=nonsense&algorithm=nonsense": ["invoice-1", "invoice-2", "seal-1"],
+    }.items():
+        assert _names(text_of(operator.get(KEYS + query))) == names, query
+    assert "Nothing matches" in text_of(operator.get(f"{KEYS}?q=nothing-like-it"))
+
+
+def test_long_lists_come_in_pages(operator: Client, source: CryptoSource) -> None:
+    for number in range(60):
+        _key(source, f"key-{number:02}")
+    assert len(_names(text_of(operator.get(KEYS)))) == 50
+    assert _names(text_of(operator.get(f"{KEYS}?p=2"))) == [f"key-{number}" for number in range(50, 60)]
+
+
+def test_operations_are_filtered_by_key_state_and_kind(operator: Client, source: CryptoSource) -> None:
+    first, second = _key(source, "first"), _key(source, "second")
+    _operation(first)
+    _operation(first, kind="sign", step="sign", steps=["sign"])
+    _operation(second, state="failed", error="The HSM is away.")
+    for query, titles in {
+        "": {"Back up first", "Sign with first", "Back up second"},
+        f"?key={first.pk}": {"Back up first", "Sign with first"},
+        "?state=failed": {"Back up second"},
+        "?kind=sign": {"Sign with first"},
+        "?q=second": {"Back up second"},
+        f"?source={source.pk}&kind=backup": {"Back up first", "Back up second"},
+        "?key=nonsense": {"Back up first", "Sign with first", "Back up second"},
+    }.items():
+        page = text_of(operator.get(OPERATIONS + query))
+        rows = {
+            a.text for a in parse(page).all("a") if a["href"].startswith(OPERATIONS) and len(a["href"]) > 50
+        }
+        assert rows == titles, query
+    assert "The HSM is away." in text_of(operator.get(OPERATIONS))
+
+
+@pytest.mark.parametrize(("role", "told"), [("operator", "Generate a key"), ("auditor", "An operator or")])
+def test_an_empty_list_says_what_to_do_first(sign_in: SignIn, role: str, told: str) -> None:
+    page = text_of(sign_in(role).get(KEYS))
+    assert "No keys yet" in page
+    assert told in page
+    assert "No operations yet" in text_of(sign_in("ops").get(OPERATIONS))
