@@ -11,11 +11,13 @@ from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from cryptosources.providers.api import ProviderKind
+from cryptosources.providers.api import ProviderKind, StepOutcome
 from secretstore.fields import SealedField
 
 FRIENDLY_NAME_LENGTH = 100
 MAX_SECONDS = 2_147_483_647
+# The connection test's step that tells whether deleted keys can be purged.
+PURGE_PROTECTION = "purge_protection"
 
 
 class SourceKind(models.TextChoices):
@@ -167,6 +169,12 @@ class CryptoSource(models.Model):
     def address(self) -> str:
         """The host that people recognise the source by (without the scheme)."""
         return self.dns_name.removeprefix("https://")
+
+    def is_purge_protected(self) -> bool:
+        """Whether the newest test that came to its end found that deleted keys cannot be purged."""
+        test = self.tests.filter(state=ConnectionTest.State.FINISHED).order_by("-finished_at").first()
+        outcomes = {step["name"]: step["outcome"] for step in test.steps} if test else {}
+        return outcomes.get(PURGE_PROTECTION) in (StepOutcome.WARNING, StepOutcome.FAILED)
 
     def secret_days_left(self, today: date) -> int | None:
         """Whole days until the Key's end date; negative when it has passed; None without a Key."""

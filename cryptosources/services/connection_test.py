@@ -6,7 +6,7 @@ nothing; one that got lost is sent again by :func:`upkeep`.
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import models, transaction
 
 from audit.services import Actor, Outcome, record
-from cryptosources.models import ConnectionTest, CryptoSource
+from cryptosources.models import PURGE_PROTECTION, ConnectionTest, CryptoSource
 from cryptosources.providers.api import HealthStep, Right, StepOutcome
 from cryptosources.providers.errors import ProviderError
 from cryptosources.services.connections import provider_for
@@ -140,13 +140,21 @@ def _steps(source: CryptoSource, now: datetime) -> Iterator[HealthStep]:
     """The provider's steps; what stops us before or between them becomes a failed step."""
     try:
         require_licensed(kind=source.provider_kind, now=now)
-        yield from provider_for(source=source).check_health(needed_rights=needed_rights(source))
+        for step in provider_for(source=source).check_health(needed_rights=needed_rights(source)):
+            yield _judged(step, source)
     except FeatureNotLicensed as error:
         yield _failed("licence", "Licence", error.reason, remedy="Install a licence that includes this type.")
     except SecretStoreError as error:
         yield _failed("key", "Open the stored Key", str(error), remedy="Enter the Key again.")
     except ProviderError as error:
         yield _failed("settings", "Settings", error.message, code=error.code)
+
+
+def _judged(step: HealthStep, source: CryptoSource) -> HealthStep:
+    """Purge protection is worth a warning, and a failure where signing relies on purging."""
+    if step.name == PURGE_PROTECTION and step.outcome is StepOutcome.WARNING and source.backup_restore:
+        return replace(step, outcome=StepOutcome.FAILED)
+    return step
 
 
 def _failed(name: str, label: str, detail: str, *, code: str = "", remedy: str = "") -> HealthStep:

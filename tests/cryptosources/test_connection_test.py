@@ -256,6 +256,16 @@ def test_backup_and_restore_needs_more_rights(right: Right) -> None:
     assert [stored["code"] for stored in test.steps if stored["outcome"] == "failed"] == ["AccessDenied"]
 
 
+@pytest.mark.parametrize(("backup_restore", "healthy"), [(False, True), (True, False)])
+def test_purge_protection_fails_the_test_where_signing_relies_on_purging(
+    monkeypatch: pytest.MonkeyPatch, backup_restore: bool, healthy: bool
+) -> None:
+    steps_that(monkeypatch, step("one"), step("purge_protection", StepOutcome.WARNING))
+    source = make_source(memory_settings("Vault", backup_restore=backup_restore))
+    assert run(request(source)).healthy is healthy
+    assert source.is_purge_protected()
+
+
 def test_the_last_twenty_tests_are_kept(source: CryptoSource) -> None:
     other = make_source(memory_settings("Other"))
     run(request(other))

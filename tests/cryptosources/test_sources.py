@@ -188,6 +188,32 @@ def test_an_edit_that_loses_the_race_after_its_check_writes_nothing(
     assert records("source.updated") == []
 
 
+@pytest.mark.parametrize(
+    ("outcome", "refused"), [("passed", False), ("skipped", False), ("warning", True), ("failed", True)]
+)
+def test_purge_protection_refuses_backup_and_restore(outcome: str, refused: bool) -> None:
+    source = make_source(azure_settings())
+    found = {"name": "purge_protection", "outcome": outcome}
+    for hour, steps in ((0, [{"name": "purge_protection", "outcome": "warning"}]), (1, [found])):
+        source.tests.create(
+            requested_by="ada",
+            created_at=NOW,
+            sent_at=NOW,
+            state="finished",
+            healthy=True,
+            finished_at=NOW + timedelta(hours=hour),
+            steps=steps,
+        )
+    if refused:
+        with pytest.raises(InvalidSource) as told:
+            update(source, azure_settings(key=None, backup_restore=True))
+        assert list(told.value.problems) == ["backup_restore"]
+        elsewhere = azure_settings(dns_name="fabrikam.managedhsm.azure.net", backup_restore=True)
+        assert update(source, elsewhere).backup_restore
+    else:
+        assert update(source, azure_settings(key=None, backup_restore=True)).backup_restore
+
+
 def test_editing_a_deleted_source_says_so() -> None:
     source = make_source(azure_settings())
     CryptoSource.objects.filter(pk=source.pk).delete()
