@@ -1,7 +1,7 @@
 """Template helpers of the console's own look."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django import template
@@ -15,7 +15,7 @@ SHORT = 14
 
 
 @register.filter
-def label_cells(row: Iterable[str], headers: list[Mapping[str, Any]]) -> list[SafeString]:
+def label_cells(row: Iterable[str], headers: Sequence[Mapping[str, Any]]) -> list[SafeString]:
     """Give each rendered cell of an admin list its column's name in ``data-label``.
 
     A narrow window shows rows as cards, and the name beside each value. The cells come from Django's
