@@ -51,7 +51,7 @@ def merge(current: Attributes, body: dict[str, Any], now: int) -> Attributes:
 
 
 def _attributes(body: dict[str, Any]) -> dict[str, Any]:
-    given = body.get("attributes") or {}
+    given = body.get("attributes", {})
     if not isinstance(given, dict):
         raise errors.bad_parameter("Property attributes has invalid value")
     return given

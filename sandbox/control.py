@@ -71,9 +71,9 @@ def _on_app(service: Service, app: App, asked: list[str], body: dict[str, Any]) 
 
 def _set(service: Service, what: str, body: dict[str, Any]) -> Json:
     if what == "clock":
-        service.clock.advance(float(body["advance"]))
+        service.clock.advance(float(_value(body, "advance")))
     else:
-        service.tokens.lifetime = int(body["seconds"])
+        service.tokens.lifetime = int(_value(body, "seconds"))
     return {"now": service.clock.now().isoformat(), "token_lifetime": service.tokens.lifetime}
 
 
@@ -161,8 +161,14 @@ def _end_secret(service: Service, key_id: str, body: dict[str, Any]) -> Json:
 def _change(service: Service, function: Callable[..., None], app: App, body: dict[str, Any]) -> Json:
     with service.estate.database.transaction():
         for hsm in _hsms(service, body):
-            function(service.estate.directory, hsm, app.object_id, str(body["what"]))
+            function(service.estate.directory, hsm, app.object_id, str(_value(body, "what")))
     return {"application_id": app.application_id}
+
+
+def _value(body: dict[str, Any], name: str) -> Any:
+    if body.get(name) is None:
+        raise ControlError(f"{name} is missing")
+    return body[name]
 
 
 def _time(body: dict[str, Any], name: str, default: datetime) -> datetime:

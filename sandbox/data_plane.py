@@ -53,8 +53,8 @@ async def rotate(call: Call) -> Reply:
 async def _make_version(call: Call, spec: material.KeySpec, wanted: Attributes) -> Reply:
     call.hsm.check_room(call.name)
     public, private = await _off_loop(spec.kty, material.generate, spec)
-    version = call.hsm.add_version(call.name, new_version(spec.kty, public, private, wanted))
-    return Reply(key_bundle(call.hsm, call.hsm.live(call.name).name, version))
+    key = call.hsm.add_version(call.name, new_version(spec.kty, public, private, wanted))
+    return Reply(key_bundle(call.hsm, key.name, key.latest))
 
 
 async def import_key(call: Call) -> Reply:
@@ -65,8 +65,8 @@ async def import_key(call: Call) -> Reply:
     wanted = attributes.parse_new(
         {"key_ops": jwk.get("key_ops"), **call.body}, kty, call.hsm.clock.timestamp()
     )
-    version = call.hsm.add_version(call.name, new_version(kty, public, private, wanted))
-    return Reply(key_bundle(call.hsm, call.name, version))
+    key = call.hsm.add_version(call.name, new_version(kty, public, private, wanted))
+    return Reply(key_bundle(call.hsm, key.name, key.latest))
 
 
 async def get(call: Call) -> Reply:

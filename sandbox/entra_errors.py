@@ -1,37 +1,32 @@
-"""The directory's refusals: AADSTS codes with the statuses, error names and texts of the real token endpoint.
+"""The directory's refusals: AADSTS codes with the statuses, error names and texts of the token endpoint.
 
-Recorded: 7000215. From public reports of real answers: 7000222, 700016, 90002, 500011, 1002012, 7000218, 900144.
+Recorded: 7000215. From public reports of real answers: the others.
 Assumed: that a secret whose start lies ahead is refused as a wrong one.
 """
 
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
 class EntraError(Exception):
     """``error`` is the OAuth error name (RFC 6749, section 5.2), ``code`` the number behind AADSTS."""
 
-    status: int
-    error: str
-    code: int
-    text: str
-
-    @property
-    def description(self) -> str:
-        return f"AADSTS{self.code}: {self.text}"
+    def __init__(self, status: int, error: str, code: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.error = error
+        self.code = code
+        self.description = f"AADSTS{code}: {text}"
 
 
 _NOT_CONSENTED = (
-    "This can happen if the application has not been installed by the administrator of the tenant or consented "
-    "to by any user in the tenant."
+    "This can happen if the application has not been installed by the administrator of the tenant or "
+    "consented to by any user in the tenant."
 )
 
 
 def unknown_tenant(tenant: str, *, discovery: bool = False) -> EntraError:
     text = (
-        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into "
-        "the correct cloud. Check with your subscription administrator, this may happen if there are no active "
-        "subscriptions for the tenant."
+        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing "
+        "into the correct cloud. Check with your subscription administrator, this may happen if there are "
+        "no active subscriptions for the tenant."
     )
     return EntraError(400, "invalid_tenant" if discovery else "invalid_request", 90002, text)
 
@@ -82,7 +77,7 @@ def invalid_scope(scope: str) -> EntraError:
 
 def unknown_resource(resource: str, tenant: str) -> EntraError:
     text = (
-        f"The resource principal named {resource} was not found in the tenant named {tenant}. {_NOT_CONSENTED} "
-        "You might have sent your authentication request to the wrong tenant."
+        f"The resource principal named {resource} was not found in the tenant named {tenant}. "
+        f"{_NOT_CONSENTED} You might have sent your authentication request to the wrong tenant."
     )
     return EntraError(400, "invalid_resource", 500011, text)

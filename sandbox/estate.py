@@ -79,7 +79,6 @@ class Estate:
     def prepare(cls, options: Options, clock: Clock) -> "Estate":
         """Open the directory, making what is missing. Idempotent. Raises SandboxError for what is fixed."""
         options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.umask(0o077)
         estate = cls(options.data, Database(options.data / "sandbox.sqlite3"))
         with estate.database.transaction():
             estate._ensure_settings()

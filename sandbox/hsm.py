@@ -93,10 +93,10 @@ class ManagedHsm:
         elif len(key.versions) >= MAX_VERSIONS:
             raise errors.too_many("key versions", MAX_VERSIONS)
 
-    def add_version(self, name: str, version: KeyVersion) -> KeyVersion:
+    def add_version(self, name: str, version: KeyVersion) -> Key:
         """A first version under a free name, or one more under a live one."""
         self.check_room(name)
-        return self.keys.add_version(self.settings.name, name, version).latest
+        return self.keys.add_version(self.settings.name, name, version)
 
     def update(self, name: str, version: str, attributes: Attributes) -> KeyVersion:
         key, found = self.version(name, version)

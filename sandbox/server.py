@@ -1,6 +1,7 @@
 """Listening: TLS, signals, the ready line, a clean stop."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
@@ -21,9 +22,9 @@ async def serve(options: Options, announce: Callable[[str], None], clock: Clock 
 
     Raises SandboxError where the address or the data directory is taken.
     """
+    os.umask(0o077)
     with lock(options.data):
-        clock = clock or Clock()
-        service = Service(options, clock)
+        service = Service(options, clock or Clock())
         try:
             await _serve(options, service, announce)
         finally:

@@ -55,12 +55,15 @@ def build(service: Service) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     app[SERVICE] = service
     app.router.add_route("*", "/{path:.*}", dispatch)
-    app.on_response_prepare.append(_hide_server)
+    app.on_response_prepare.append(_adjust_headers)
     return app
 
 
-async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:
+async def _adjust_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """The service names no server, and gives an empty 204 its length, as recorded."""
     response.headers.popall("Server", None)
+    if response.status == 204:
+        response.headers["Content-Length"] = "0"
 
 
 async def dispatch(request: web.Request) -> web.StreamResponse:
@@ -102,6 +105,8 @@ async def _operate(request: web.Request, service: Service, asked: Asked, headers
         return Reply(None, 401)
     except HsmError as err:
         return _refusal(err, headers["x-ms-request-id"])
+    except web.HTTPException:
+        raise
     except Exception:
         log.exception("sandbox.failed request_id=%s", headers["x-ms-request-id"])
         failure = HsmError(500, "InternalError", "The sandbox failed; see its log")
