@@ -18,7 +18,6 @@ from licensing.services import install_licence
 from licensing.tokens import Claims, sign
 from tests.cryptosources.factories import ACTOR, NOW
 
-PASSWORD = "correct horse battery staple"
 ROLES = ("operator", "administrator", "auditor", "ops")
 InstallLicence = Callable[[str], None]
 SignIn = Callable[[str], Client]
@@ -72,16 +71,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def person(role: str) -> User:
-    """Somebody with that role; hashing a password is slow, so only those who type one have one."""
+    """Somebody with that role, without a password: hashing one is slow, and nobody types it here."""
     user, _new = User.objects.get_or_create(username=role, defaults={"is_staff": True})
     user.groups.add(Group.objects.get(name=role))
-    return user
-
-
-def person_with_password(role: str) -> User:
-    user = person(role)
-    user.set_password(PASSWORD)
-    user.save()
     return user
 
 
