@@ -19,7 +19,8 @@ def open_provider(
 
     Open it after a fork, one per process and source, and close it when the source changes.
     UnsupportedOperation with a readable reason where the kind cannot work on this machine;
-    ConfigurationError when the configuration does not fit the kind or cannot be right.
+    ConfigurationError when the configuration is for another kind; what is in it is checked at the
+    first call, so that a connection test can show what is wrong.
     """
     reason = why_unavailable(kind)
     if reason:

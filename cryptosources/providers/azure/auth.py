@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import requests
@@ -19,7 +20,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import ClientSecretCredential
 
-from cryptosources.providers.azure.deadline import Call, current_call
+from cryptosources.providers.azure.deadline import current_call
 from cryptosources.providers.azure.errors import lost_answer, read_json, retry_after_seconds, sign_in_error
 from cryptosources.providers.config import AzureConfig, Timeouts
 from cryptosources.providers.errors import AuthenticationFailed, ConfigurationError, ProviderError
@@ -40,21 +41,29 @@ def read_endpoint(config: AzureConfig) -> TokenEndpoint:
         ) from err
 
 
-def require_expected(call: Call, *, tenant: str, audience: str, expected: tuple[str, str]) -> None:
-    """ConfigurationError unless an HSM wants tokens of the configured tenant, for its own audience."""
-    wrong = []
-    if tenant.lower() != expected[0]:
-        wrong.append(f"tokens of tenant {tenant or '(none)'}, and the token endpoint is of {expected[0]}")
-    if audience.lower().rstrip("/") != expected[1]:
-        wrong.append(f"tokens for {audience or '(nothing)'}, and {expected[1]} is what fits its address")
-    if wrong:
-        raise ConfigurationError(
-            f"The HSM wants {'; and '.join(wrong)}. Nothing was sent to it.",
-            operation=call.operation,
-            key=call.key,
-            code="CHALLENGE",
-            remedy="Check that DNS name and token endpoint belong to the same tenant and cloud.",
-        )
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What an HSM's 401 asks for: tokens of which tenant, for which audience."""
+
+    tenant: str
+    audience: str
+
+    @classmethod
+    def parse(cls, header: str) -> "Challenge | None":
+        """Read a ``WWW-Authenticate: Bearer`` header; None when it names no authority."""
+        scheme, _, rest = header.strip().partition(" ")
+        fields = dict(_parameter(part) for part in rest.split(",") if "=" in part)
+        authority = fields.get("authorization") or fields.get("authorization_uri") or ""
+        if scheme.lower() != "bearer" or not authority:
+            return None
+        tenant = authority.removeprefix("https://").partition("/")[2].strip("/").partition("/")[0]
+        audience = fields.get("resource") or fields.get("scope", "").removesuffix("/.default")
+        return cls(tenant, audience)
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, _, value = text.strip().partition("=")
+    return name.lower(), value.strip().strip('"')
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it lazily, untyped
@@ -126,9 +135,23 @@ class SignIn:
             return self._tenant
 
     def require_expected(self, *, tenant: str, audience: str) -> None:
-        """ConfigurationError unless tenant and audience are the configured ones."""
-        expected = (self.tenant(), self._audience)
-        require_expected(current_call(), tenant=tenant, audience=audience, expected=expected)
+        """ConfigurationError unless an HSM wants tokens of the configured tenant, for its own audience."""
+        ours, call = self.tenant(), current_call()
+        wrong = []
+        if tenant.lower() != ours:
+            wrong.append(f"tokens of tenant {tenant or '(none)'}, and the token endpoint is of {ours}")
+        if audience.lower().rstrip("/") != self._audience:
+            wrong.append(
+                f"tokens for {audience or '(nothing)'}, and {self._audience} is what fits its address"
+            )
+        if wrong:
+            raise ConfigurationError(
+                f"The HSM wants {'; and '.join(wrong)}. Nothing was sent to it.",
+                operation=call.operation,
+                key=call.key,
+                code="CHALLENGE",
+                remedy="Check that DNS name and token endpoint belong to the same tenant and cloud.",
+            )
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         """A token for ``<audience>/.default``, from memory or from Entra.

@@ -41,31 +41,6 @@ class Answer:
         return self.headers.get("x-ms-request-id", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """What an HSM's 401 asks for: tokens of which tenant, for which audience."""
-
-    tenant: str
-    audience: str
-
-    @classmethod
-    def parse(cls, header: str) -> "Challenge | None":
-        """Read a ``WWW-Authenticate: Bearer`` header; None when it names no authority."""
-        scheme, _, rest = header.strip().partition(" ")
-        fields = dict(_parameter(part) for part in rest.split(",") if "=" in part)
-        authority = fields.get("authorization") or fields.get("authorization_uri") or ""
-        if scheme.lower() != "bearer" or not authority:
-            return None
-        tenant = authority.removeprefix("https://").partition("/")[2].strip("/").partition("/")[0]
-        audience = fields.get("resource") or fields.get("scope", "").removesuffix("/.default")
-        return cls(tenant, audience)
-
-
-def _parameter(text: str) -> tuple[str, str]:
-    name, _, value = text.strip().partition("=")
-    return name.lower(), value.strip().strip('"')
-
-
 def read_address(config: AzureConfig) -> HsmAddress:
     """The configured HSM. ConfigurationError when it cannot be used."""
     try:
@@ -77,11 +52,9 @@ def read_address(config: AzureConfig) -> HsmAddress:
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it lazily, untyped
-    """Talks to the configured HSM only, notes when a change has left, and checks each challenge first."""
+    """Talks to the configured HSM only, and notes when a request that may change it has left."""
 
-    def __init__(
-        self, session: requests.Session, address: HsmAddress, sign_in: SignIn, timeouts: Timeouts
-    ) -> None:
+    def __init__(self, session: requests.Session, address: HsmAddress, timeouts: Timeouts) -> None:
         super().__init__(
             session=session,
             session_owner=False,
@@ -89,7 +62,6 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it
             read_timeout=timeouts.read,
         )
         self._address = address
-        self._sign_in = sign_in
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         call = current_call()
@@ -97,9 +69,6 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it
         call.in_doubt = call.changes and "Authorization" in request.headers
         response = super().send(request, **kwargs)
         call.in_doubt = False
-        challenge = Challenge.parse(response.headers.get("WWW-Authenticate", ""))
-        if response.status_code == 401 and challenge is not None and challenge.audience:
-            self._sign_in.require_expected(tenant=challenge.tenant, audience=challenge.audience)
         return response
 
     def _require_own_host(self, url: str, call: Call) -> None:
@@ -128,7 +97,7 @@ class HsmClient:
             self.sign_in,
             api_version=API_VERSION,
             verify_challenge_resource=not self.address.vouched,
-            transport=_Transport(self.session, self.address, self.sign_in, timeouts),
+            transport=_Transport(self.session, self.address, timeouts),
             retry_total=0,
             permit_redirects=False,
             logging_enable=False,
@@ -163,12 +132,13 @@ class HsmClient:
         except AzureError as err:
             raise lost_answer(call, err) from err
         except ValueError as err:
-            # The SDK's own check of the challenge; its text names the domains.
+            # The SDK's own check of the challenge, on for every host that nobody vouched for.
             raise ConfigurationError(
-                f"The HSM's sign-in challenge does not fit its address: {err}",
+                "The HSM wants tokens for a service that does not fit its address. Nothing was sent to it.",
                 operation=call.operation,
                 key=call.key,
                 code="CHALLENGE",
+                remedy="Check the DNS name of the crypto source.",
             ) from err
 
     def close(self) -> None:

@@ -16,8 +16,8 @@ import requests
 
 from cryptosources.providers.api import Clock, HealthStep, Right, StepOutcome
 from cryptosources.providers.azure import wire
-from cryptosources.providers.azure.auth import read_endpoint
-from cryptosources.providers.azure.client import API_VERSION, Answer, Challenge, HsmClient, read_address
+from cryptosources.providers.azure.auth import Challenge, read_endpoint
+from cryptosources.providers.azure.client import API_VERSION, Answer, HsmClient, read_address
 from cryptosources.providers.azure.deadline import current_call, provider_call
 from cryptosources.providers.azure.errors import hsm_error, lost_answer, odd_answer, read_json
 from cryptosources.providers.azure.network import Address, connect, handshake, resolve, tls_context
