@@ -1,7 +1,6 @@
 """Bytes that people paste: hexadecimal or base64, in any of the usual writings. Pure."""
 
 import base64
-import binascii
 import re
 from typing import Final
 
@@ -21,5 +20,5 @@ def parse_bytes(text: str) -> bytes:
     plain = compact.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("This is neither hexadecimal nor base64.") from error

@@ -71,7 +71,7 @@ def operation_url(operation: KeyOperation, part: str = "") -> str:
 
 def asked(answer: Any) -> KeyOperation:
     """The operation that an answer leads to; AssertionError when it leads elsewhere."""
-    operation = KeyOperation.objects.latest("requested_at")
     assert answer.status_code == 302
+    operation = KeyOperation.objects.get(pk=answer["Location"].rstrip("/").rpartition("/")[2])
     assert answer["Location"] == operation_url(operation)
     return operation
