@@ -164,12 +164,11 @@ def _check_iv(iv: bytes) -> bytes:
 
 
 def _pad(value: bytes, mode: str) -> bytes:
+    """PKCS#7 for CBCPAD; zeros for CBC, which stay in the decrypted value, as recorded."""
     if mode == "CBCPAD":
         padder = block_padding.PKCS7(_BLOCK * 8).padder()
         return padder.update(value) + padder.finalize()
-    if len(value) % _BLOCK:
-        raise errors.bad_parameter(f"The value's length must be a multiple of {_BLOCK} bytes")
-    return value
+    return value + bytes(-len(value) % _BLOCK)
 
 
 def _unpad(value: bytes, mode: str) -> bytes:

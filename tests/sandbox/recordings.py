@@ -1,8 +1,8 @@
 """Recorded sessions of the real service, to be replayed against a sandbox.
 
-A session's requests are sent again in their order. What cannot be the same is put in its place: key names get a
-prefix so that sessions do not meet; versions, backups, ciphertexts and signatures of the recording become those of
-the sandbox; a key that the recording found already there is made first.
+A session's requests are sent again in their order. What cannot be the same is put in its place: key names get
+a prefix so that sessions do not meet; versions, backups, ciphertexts and signatures of the recording become
+those of the sandbox; a key that the recording found already there is made first.
 """
 
 import gzip
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.sandbox.wire import Answer, Wire
 
-FILE = "managed-hsm.jsonl.gz"
+FILE, DIRECTORY_FILE = "managed-hsm.jsonl.gz", "entra-token.jsonl"
 # 7.0 and 7.1 answer like 7.2, the first version that the sandbox speaks.
 _VERSIONS = {"7.0": "7.2", "7.1": "7.2"}
 # A selective restore and what it blocks, secure key release, and rights of another service.
@@ -35,6 +35,9 @@ class Exchange:
     query: dict[str, str]
     request: Any
     answer: Answer
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.answer.status}"
 
     @property
     def version(self) -> str:
@@ -85,6 +88,23 @@ def _exchange(item: dict[str, Any]) -> Exchange:
     headers = {name.lower(): value for name, value in item["headers"].items()}
     answer = Answer(item["status"], headers, item["body"])
     return Exchange(item["op"], item["method"], item["path"], query, item["request_body"], answer)
+
+
+def load_directory(folder: Path) -> list[Exchange]:
+    """The recorded requests to the directory itself (not to its on-premises and managed identity kin)."""
+    found = [json.loads(line) for line in (folder / DIRECTORY_FILE).read_text().splitlines()]
+    return [
+        _directory_exchange(item)
+        for item in found
+        if "login.microsoftonline" in item["url"] and "devicecode" not in item["url"]
+    ]
+
+
+def _directory_exchange(item: dict[str, Any]) -> Exchange:
+    path = urlsplit(item["url"]).path
+    headers = {name.lower(): value for name, value in item["headers"].items()}
+    answer = Answer(item["status"], headers, item["body"])
+    return Exchange(path.rpartition("/")[2], item["method"], path, {}, item["request_body"], answer)
 
 
 @dataclass
@@ -151,12 +171,14 @@ class Replay:
         path = self._path(exchange).replace(f"/{exchange.op}", f"/{seal}")
         sealed: dict[str, Any] = self.wire.ok("POST", path, plain)
         wanted = {member: sealed[member] for member in ("value", "iv", "tag") if member in sealed}
-        return exchange.request | wanted
+        request: dict[str, Any] = exchange.request
+        return request | wanted
 
     def _arrange(self, exchange: Exchange) -> None:
         """Make the key that the recorded request found, where this session did not make it."""
         if exchange.op == "rbac":
-            self.guids.setdefault(exchange.parts[-1], str(uuid.uuid4())) if exchange.method == "PUT" else None
+            if exchange.method == "PUT":
+                self.guids.setdefault(exchange.parts[-1], str(uuid.uuid4()))
             return
         if not exchange.name or exchange.answer.status >= 400 or exchange.op in {"create", "import"}:
             return
@@ -165,7 +187,7 @@ class Replay:
         if self.wire.call("GET", f"/{wanted}/{name}").status == 200:
             return
         if self.wire.call("GET", f"/keys/{name}").status == 404:
-            self.wire.create(name, _kty_of(exchange))
+            self.wire.create(name, **_like(exchange))
         if wanted == "deletedkeys":
             self.wire.delete(name)
 
@@ -183,8 +205,9 @@ class Replay:
             self.tokens[token] = ours["nextLink"].partition("$skiptoken=")[2]
 
 
-def _kty_of(exchange: Exchange) -> str:
+def _like(exchange: Exchange) -> dict[str, Any]:
+    """What makes a key like the one in the recorded answer."""
     body = exchange.answer.body
     if isinstance(body, dict) and isinstance(body.get("key"), dict):
-        return str(body["key"]["kty"])
-    return "RSA-HSM"
+        return {member: body["key"][member] for member in ("kty", "crv", "key_ops") if member in body["key"]}
+    return {"kty": "RSA-HSM"}

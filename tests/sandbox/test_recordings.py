@@ -1,7 +1,8 @@
-"""Every recorded operation of the real service against the sandbox: status, headers, fields, value forms, errors.
+"""Every recorded operation of the real service against the sandbox: status, headers, fields, forms, errors.
 
-Needs the recordings, which are no part of this tree: KEYMANAGER_RECORDINGS names their folder. Left out, as the
-sandbox does not offer them: secure key release, selective restore, preview versions, setting a rotation policy.
+Needs the recordings, which are no part of this tree: KEYMANAGER_RECORDINGS names their folder. Left out, as
+the sandbox does not offer them: secure key release, selective restore, preview versions, and setting a
+rotation policy.
 """
 
 import os
@@ -11,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.recordings import FILE, Exchange, Replay, Session, load
+from tests.sandbox.recordings import Exchange, Replay, Session, load, load_directory
 from tests.sandbox.wire import Answer, Wire
 
 VARIABLE = "KEYMANAGER_RECORDINGS"
-FOLDER = Path(os.environ.get(VARIABLE, ""))
-SESSIONS = load(FOLDER) if os.environ.get(VARIABLE) and (FOLDER / FILE).exists() else []
+FOLDER = os.environ.get(VARIABLE) or os.environ.get("KEYMANAGER_TEST_RECORDINGS")
+SESSIONS = load(Path(FOLDER)) if FOLDER else []
+DIRECTORY = load_directory(Path(FOLDER)) if FOLDER else []
 needs_recordings = pytest.mark.skipif(
     not SESSIONS, reason=f"{VARIABLE} names no recordings: shapes were compared with our own fixtures only"
 )
@@ -40,6 +42,8 @@ FORMS = {
     "nextLink": r"https://[^/]+/(deleted)?keys(/[0-9a-zA-Z-]+/versions)?\?maxresults=\d+&\$skiptoken=[\w-]+",
     "message": r".* \(Activity ID: [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)",
 }
+# The length of the modulus of a key of 1,024 bits, which the service still had in 2020 from before.
+OLD_MODULUS = 171
 LENGTHS = {"n", "x", "y", "e", "iv", "tag"}
 SAME = {"kty", "crv", "alg", "enabled", "nbf", "exp", "code", "e", "aad"}
 # In a list each entry has fields of its own.
@@ -69,6 +73,65 @@ def test_every_operation_was_compared() -> None:
         "list-deleted", "recover", "purge", "backup", "restore", "sign", "verify", "encrypt", "decrypt",
         "unwrapkey", "rng", "rbac", "rotationpolicy",
     }  # fmt: skip
+
+
+# Sent by some of the directory's servers only, or removed by some recorders.
+DIRECTORY_SOMETIMES = SOMETIMES | {"x-xss-protection", "x-ms-clitelem", "status_code", "set-cookie"}
+
+
+@needs_recordings
+@pytest.mark.parametrize("exchange", [item for item in DIRECTORY if item.answer.status == 200], ids=str)
+def test_directory_answers(wire: Wire, exchange: Exchange) -> None:
+    answer = ask_directory(wire, exchange)
+    assert answer.status == 200
+    compare_directory_headers(exchange, answer)
+    # An application gets no refresh or identity token, and the scope is told to users' clients only.
+    of_users = {"refresh_token", "id_token", "client_info", "scope", "foci"}
+    recorded, ours = set(exchange.answer.body) - of_users, set(answer.body)
+    assert ours - {"rbac_url"} == recorded - {"rbac_url", "tenant_region_sub_scope", "kerberos_endpoint"}
+    for name in recorded & ours - {"expires_in", "ext_expires_in"}:
+        assert type(answer.body[name]) is type(exchange.answer.body[name]), name
+
+
+@needs_recordings
+@pytest.mark.parametrize("exchange", [item for item in DIRECTORY if item.answer.status == 401], ids=str)
+def test_directory_refusals(wire: Wire, exchange: Exchange) -> None:
+    wrong = {"client_id": wire.server.application_id, "client_secret": "wrong"}
+    answer = wire.ask_for_token(scope=f"{wire.server.audience}/.default", **wrong)
+    assert answer.status == 401
+    compare_directory_headers(exchange, answer)
+    assert set(answer.body) == set(exchange.answer.body)
+    assert answer.body["error"] == exchange.answer.body["error"]
+    forms = [r"AADSTS\d+: .*", "Trace ID: [0-9a-f-]{36}", "Correlation ID: [0-9a-f-]{36}", r"Timestamp: .*Z"]
+    for body in (answer.body, exchange.answer.body):
+        for line, form in zip(body["error_description"].split("\r\n"), forms, strict=True):
+            assert re.fullmatch(form, line), line
+    if exchange.answer.body["error_codes"] == [7000215]:
+        first, recorded = (
+            item["error_description"].split("\r\n")[0] for item in (answer.body, exchange.answer.body)
+        )
+        assert first == recorded
+
+
+def ask_directory(wire: Wire, exchange: Exchange) -> Answer:
+    if exchange.op == "token":
+        return wire.fetch_token(wire.server.audience)
+    if exchange.op == "instance":
+        return wire.send("GET", "/common/discovery/instance?api-version=1.1&authorization_endpoint=x")
+    return wire.send("GET", f"/{wire.server.tenant}/v2.0/.well-known/openid-configuration")
+
+
+def compare_directory_headers(exchange: Exchange, answer: Answer) -> None:
+    recorded = exchange.answer.headers
+    assert set(answer.headers) - DIRECTORY_SOMETIMES == set(recorded) - DIRECTORY_SOMETIMES
+    for name in (
+        "cache-control",
+        "content-type",
+        "p3p",
+        "strict-transport-security",
+        "x-content-type-options",
+    ):
+        assert answer.headers[name] == recorded[name], name
 
 
 def compare_headers(exchange: Exchange, answer: Answer, where: str) -> None:
@@ -117,7 +180,7 @@ def compare_value(recorded: Any, ours: Any, where: str, path: str) -> None:
     if name in FORMS:
         for text in (recorded, ours):
             assert re.fullmatch(FORMS[name], text), f"{where}{path}: {text}"
-    if name in LENGTHS:
+    if name in LENGTHS and not (name == "n" and len(recorded) == OLD_MODULUS):
         assert len(ours) == len(recorded), f"{where}{path}"
     if name in SAME and "[]" not in path:
         assert ours == recorded, f"{where}{path}"
