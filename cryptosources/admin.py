@@ -106,7 +106,8 @@ class CryptoSourceAdmin(_ModelAdmin):
 
 @admin.display(description="Address and type", ordering="dns_name")
 def _address(source: CryptoSource) -> SafeString:
-    context = {"source": source, "labels": source.address.split(".")}
+    host, _, domain = source.address.partition(".")
+    context = {"source": source, "host": host, "domain": domain}
     return render_to_string("cryptosources/cell_address.html", context)
 
 

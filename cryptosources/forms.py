@@ -62,6 +62,11 @@ class SecondsInput(forms.NumberInput):
         return False
 
 
+def _text(pattern: str, title: str) -> forms.TextInput:
+    """A text control whose form the browser checks; ``title`` is what it says then."""
+    return forms.TextInput(attrs={"pattern": pattern, "title": title, "spellcheck": "false"})
+
+
 class SourceForm(forms.Form):
     """New and Edit. ``settings()`` is what the services take; ``active`` None leaves the status alone."""
 
@@ -72,17 +77,25 @@ class SourceForm(forms.Form):
     dns_name = forms.CharField(
         label="DNS Name",
         required=False,
+        widget=_text(
+            r"\s*([Hh][Tt][Tt][Pp][Ss]://)?[^\s@?#\/]+/?\s*", "A host name, with or without https://"
+        ),
         help_text="The HSM's address, such as contoso.managedhsm.azure.net. Every key operation goes there.",
     )
     token_endpoint = forms.CharField(
         label="Endpoint OAuth 2.0 Token",
         required=False,
+        widget=_text(r"\s*[Hh][Tt][Tt][Pp][Ss]://[^\s@?#]+\s*", "A URL that begins with https://"),
         help_text="From the app registration's endpoints, version 1 or 2: "
         "https://login.microsoftonline.com/<em>tenant id</em>/oauth2/v2.0/token",
     )
     application_id = forms.CharField(
         label="Application ID",
         required=False,
+        widget=_text(
+            r"\s*[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\s*",
+            "A GUID such as 00000000-1111-2222-3333-444444444444",
+        ),
         help_text="The Application (client) ID of the app registration, a GUID.",
     )
     key = forms.CharField(

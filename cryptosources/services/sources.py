@@ -50,8 +50,11 @@ __all__ = (
     "update_source",
 )
 
-_NOT_A_SECRET: Final = "replaced"
 ASSUMED_LIFE_YEARS: Final = 2
+_SWITCHED: Final = {
+    SourceStatus.ACTIVE: "source.activated",
+    SourceStatus.INACTIVE: "source.deactivated",
+}
 
 
 def assumed_expiry(now: datetime) -> date:
@@ -168,6 +171,8 @@ def update_source(
             return source
         _write(source, changes, actor, now)
         _record("source.updated", source, actor, now, _differences(before, source, changes))
+        if "status" in changes:
+            _record(_SWITCHED[SourceStatus(source.status)], source, actor, now, {})
     return source
 
 
@@ -198,18 +203,18 @@ def _write(source: CryptoSource, changes: Mapping[str, object], actor: Actor, no
 
 def activate(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
     """Make a source Active. False when it was so already. Raises ``SourceGone`` | ``FeatureNotLicensed``."""
-    kind = CryptoSource.objects.filter(pk=source_id).first()
-    if kind is not None:
-        require_licensed(kind=kind.provider_kind, now=now)
-    return _switch(source_id, SourceStatus.ACTIVE, "source.activated", actor, now)
+    source = CryptoSource.objects.filter(pk=source_id).first()
+    if source is not None:
+        require_licensed(kind=source.provider_kind, now=now)
+    return _switch(source_id, SourceStatus.ACTIVE, actor, now)
 
 
 def deactivate(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
     """Make a source Inactive, at once for queued work too. False when it was so already. ``SourceGone``."""
-    return _switch(source_id, SourceStatus.INACTIVE, "source.deactivated", actor, now)
+    return _switch(source_id, SourceStatus.INACTIVE, actor, now)
 
 
-def _switch(source_id: uuid.UUID, status: SourceStatus, action: str, actor: Actor, now: datetime) -> bool:
+def _switch(source_id: uuid.UUID, status: SourceStatus, actor: Actor, now: datetime) -> bool:
     with transaction.atomic():
         changed = (
             CryptoSource.objects.filter(pk=source_id)
@@ -220,7 +225,7 @@ def _switch(source_id: uuid.UUID, status: SourceStatus, action: str, actor: Acto
         if source is None:
             raise SourceGone("The crypto source")
         if changed:
-            _record(action, source, actor, now, {})
+            _record(_SWITCHED[status], source, actor, now, {})
     return bool(changed)
 
 
@@ -299,7 +304,7 @@ def _differences(
         name: {"from": before[name], "to": after[name]} for name in _SHOWN if before[name] != after[name]
     }
     if "sealed_secret" in changes:
-        told["key"] = _NOT_A_SECRET
+        told["key"] = "replaced"
     return told
 
 

@@ -90,6 +90,20 @@ def test_the_browser_itself_asks_for_what_is_missing(console: Window) -> None:
     form.get_by_role("button", name="Create crypto source").click()
     assert form.url.endswith(ADD)
     assert form.get_by_label("Friendly Name").evaluate("field => field.validity.valueMissing")
+    fill_in(form)
+    for label, value in (
+        ("Application ID", "not-a-guid"),
+        ("DNS Name", "https://contoso.managedhsm.azure.net?x=1"),
+        ("Endpoint OAuth 2.0 Token", "http://login.microsoftonline.com/x"),
+    ):
+        form.get_by_label(label).fill(value)
+        assert form.get_by_label(label).evaluate("field => field.validity.patternMismatch"), label
+    form.get_by_label(BACKUP).check()
+    form.get_by_label(KEEP).check()
+    form.get_by_label(SECONDS).fill("0")
+    assert form.get_by_label(SECONDS).evaluate("field => field.validity.rangeUnderflow")
+    form.get_by_label(SECONDS).fill("1.5")
+    assert form.get_by_label(SECONDS).evaluate("field => field.validity.stepMismatch")
     assert not CryptoSource.objects.exists()
 
 

@@ -119,7 +119,7 @@ def test_the_list_tells_each_source_in_words(administrator: Client) -> None:
         assert text in html
     for text in ("badge-bad", "badge-warn", "badge-ok", "badge-muted"):
         assert text in html
-    assert "<wbr>managedhsm.<wbr>azure.<wbr>net" in html
+    assert "contoso.<wbr>" in html
     assert "Make Active" in html
     assert "queued work included" in html
 

@@ -233,6 +233,14 @@ def test_switching_is_recorded_once() -> None:
     assert CryptoSource.objects.get().revision == 3
 
 
+def test_an_edit_that_switches_is_recorded_as_such_too() -> None:
+    source = make_source(azure_settings())
+    changed = update(source, azure_settings(key=None), active=False)
+    assert not changed.is_active
+    assert records("source.updated")[0].details == {"status": {"from": "active", "to": "inactive"}}
+    assert len(records("source.deactivated")) == 1
+
+
 def test_inactive_stops_use_at_once_even_through_a_stale_instance() -> None:
     source = make_source(azure_settings())
     sources.require_usable(source=source, now=NOW)
