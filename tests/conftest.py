@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ import django  # noqa: E402
 django.setup()
 
 from tests.audit.flushing import audit_lets_tests_flush  # noqa: E402, F401
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Workers read their settings after their own environment is made above, not with this process's."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 # --- What runs, and what was not proven ---------------------------------------------------------
@@ -186,10 +192,20 @@ def clock() -> Clock:
     return Clock(datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def sealing_keys() -> Path:
-    """The folder of this run's sealing keys; the settings point there from the start."""
-    from demo import prepare
+    """The folder of this run's sealing keys, to which the settings point: public.json, private.json."""
+    from django.core.management import call_command
 
-    prepare.call("make_sealing_keys", "--out", str(KEYS))
+    call_command("make_sealing_keys", "--out", str(KEYS), stdout=StringIO())
     return KEYS
+
+
+@pytest.fixture
+def licence(db: None) -> None:
+    """An installed licence, valid for a year from today, for every kind of crypto source there is."""
+    from django.core.management import call_command
+
+    folder = DIRECTORY / "licence"
+    call_command("make_licence", "--out", str(folder), stdout=StringIO())
+    call_command("install_licence", str(folder / "licence.jws"), stdout=StringIO())

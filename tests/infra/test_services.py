@@ -118,3 +118,13 @@ def test_a_free_port_is_the_preferred_one_unless_taken() -> None:
         holder.bind(("127.0.0.1", port))
         holder.listen()
         assert free_port(port) != port
+
+
+def test_each_test_process_has_a_database_of_its_own() -> None:
+    """Under xdist a worker must not read its settings with the environment of the controller."""
+    from django.conf import settings
+
+    from tests.conftest import DIRECTORY
+
+    assert str(DIRECTORY) in str(settings.DATABASES["default"])
+    assert str(DIRECTORY) in settings.PUBLIC_KEYS_FILE
