@@ -65,6 +65,7 @@ django.setup()
 
 from tests.audit.flushing import audit_lets_tests_flush  # noqa: E402, F401
 
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Workers read their settings after their own environment is made above, not with this process's."""
