@@ -5,28 +5,18 @@ same object, to inject failures and to count calls. HSMs with the same ``domain`
 backups, as Managed HSMs that share a security domain do.
 """
 
-import base64
-import json
 import os
 import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-from cryptosources.providers.algorithms import (
-    KeyAlgorithm,
-    SignatureAlgorithm,
-    require_digest,
-    signature_algorithms,
-)
+from cryptosources.providers.algorithms import SignatureAlgorithm, require_digest, signature_algorithms
 from cryptosources.providers.api import (
     Capability,
     Clock,
@@ -52,33 +42,15 @@ from cryptosources.providers.errors import (
     PurgeProtected,
     UnsupportedOperation,
 )
-from cryptosources.providers.signatures import prehashed, rsa_padding
-
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-_MAGIC: Final = b"memory-hsm-backup."
-_CURVES: Final[dict[str, ec.EllipticCurve]] = {
-    "P-256": ec.SECP256R1(),
-    "P-256K": ec.SECP256K1(),
-    "P-384": ec.SECP384R1(),
-    "P-521": ec.SECP521R1(),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Version:
-    identifier: str
-    private_key: PrivateKey = field(repr=False)
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _StoredKey:
-    name: str
-    algorithm: KeyAlgorithm
-    versions: tuple[_Version, ...]
-    updated_at: datetime
-    tags: dict[str, str]
-    deleted_at: datetime | None = None
+from cryptosources.providers.memory_keys import (
+    StoredKey,
+    dump,
+    find_version,
+    new_version,
+    parse,
+    public_der,
+    sign,
+)
 
 
 @dataclass(slots=True)
@@ -93,7 +65,7 @@ class MemoryHsm:
 
     def __init__(self, config: MemoryConfig) -> None:
         self.config = config
-        self.keys: dict[str, _StoredKey] = {}
+        self.keys: dict[str, StoredKey] = {}
         self.calls: Counter[str] = Counter()
         self.denied: set[Right] = set()
         self._failures: list[_Failure] = []
@@ -141,13 +113,13 @@ class MemoryHsm:
                 return failure
         return None
 
-    def live(self, name: str, operation: Right) -> _StoredKey:
+    def live(self, name: str, operation: Right) -> StoredKey:
         key = self.keys.get(name)
         if key is None or key.deleted_at is not None:
             raise KeyNotFound(f"There is no key {name}.", operation=operation, key=name, code="KeyNotFound")
         return key
 
-    def deleted(self, name: str) -> _StoredKey | None:
+    def deleted(self, name: str) -> StoredKey | None:
         key = self.keys.get(name)
         return key if key is not None and key.deleted_at is not None else None
 
@@ -241,8 +213,8 @@ class MemoryProvider:
         """KeyAlreadyExists | KeyNameReserved."""
         with self._operation(Right.CREATE, spec.name) as now:
             self.hsm.require_free(spec.name, Right.CREATE)
-            version = _new_version(spec.algorithm, now)
-            key = _StoredKey(spec.name, spec.algorithm, (version,), now, dict(spec.tags))
+            version = new_version(spec.algorithm, now)
+            key = StoredKey(spec.name, spec.algorithm, (version,), now, dict(spec.tags))
             self.hsm.keys[spec.name] = key
             return self._info(key)
 
@@ -266,7 +238,7 @@ class MemoryProvider:
         require_digest(algorithm, digest)
         with self._operation(Right.SIGN, ref.name):
             key = self.hsm.live(ref.name, Right.SIGN)
-            version = _find_version(key, ref.version, Right.SIGN)
+            version = find_version(key, ref.version, Right.SIGN)
         if algorithm not in signature_algorithms(key.algorithm):
             raise UnsupportedOperation(
                 f"A key of type {key.algorithm} cannot sign with {algorithm}.",
@@ -274,7 +246,7 @@ class MemoryProvider:
                 key=ref.name,
                 code="BadParameter",
             )
-        value = _sign(version.private_key, digest, algorithm)
+        value = sign(version.private_key, digest, algorithm)
         return Signature(value, KeyRef(key.name, version.identifier), _request_id())
 
     def delete_key(self, ref: KeyRef) -> None:
@@ -287,7 +259,7 @@ class MemoryProvider:
         """KeyNotFound."""
         with self._operation(Right.BACKUP, ref.name):
             key = self.hsm.live(ref.name, Right.BACKUP)
-        blob = _MAGIC + base64.b64encode(_dump(key, self._config.domain))
+        blob = dump(key, self._config.domain)
         return KeyBackup(blob=blob, origin=self.origin, request_id=_request_id(), name=key.name)
 
     def check_backup(self, backup: KeyBackup) -> None:
@@ -330,7 +302,7 @@ class MemoryProvider:
         """KeyNotFound."""
         with self._operation(Right.ROTATE, ref.name) as now:
             key = self.hsm.live(ref.name, Right.ROTATE)
-            versions = (*key.versions, _new_version(key.algorithm, now))
+            versions = (*key.versions, new_version(key.algorithm, now))
             self.hsm.keys[ref.name] = replace(key, versions=versions, updated_at=now)
             return self._info(self.hsm.keys[ref.name])
 
@@ -350,23 +322,23 @@ class MemoryProvider:
             self.hsm.forget_expired(now)
             yield now
 
-    def _load(self, backup: KeyBackup) -> _StoredKey:
+    def _load(self, backup: KeyBackup) -> StoredKey:
         try:
-            domain, key = _parse(backup.blob)
+            domain, key = parse(backup.blob)
         except (ValueError, KeyError, TypeError) as err:
             raise _foreign("The backup blob is damaged or not one of this HSM's.", backup.name) from err
         if domain != self._config.domain:
             raise _foreign("The backup blob belongs to another security domain.", backup.name)
         return key
 
-    def _info(self, key: _StoredKey, version: str | None = None) -> KeyInfo:
-        chosen = _find_version(key, version, Right.READ)
+    def _info(self, key: StoredKey, version: str | None = None) -> KeyInfo:
+        chosen = find_version(key, version, Right.READ)
         retention = timedelta(days=self._config.retention_days)
         level = "Recoverable" if self._config.retention_days == 90 else "CustomizedRecoverable"
         return KeyInfo(
             ref=KeyRef(key.name, chosen.identifier),
             state=KeyState.SOFT_DELETED if key.deleted_at else KeyState.ACTIVE,
-            public_key_der=_public_der(chosen.private_key),
+            public_key_der=public_der(chosen.private_key),
             algorithm=key.algorithm,
             created_at=chosen.created_at,
             updated_at=key.updated_at,
@@ -385,89 +357,6 @@ def _foreign(message: str, name: str) -> ForeignBackup:
 
 def _request_id() -> str:
     return secrets.token_hex(16)
-
-
-def _new_version(algorithm: KeyAlgorithm, now: datetime) -> _Version:
-    key: PrivateKey
-    if algorithm.is_rsa:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=algorithm.rsa_bits)
-    else:
-        key = ec.generate_private_key(_CURVES[algorithm.curve])
-    return _Version(secrets.token_hex(16), key, now)
-
-
-def _find_version(key: _StoredKey, identifier: str | None, operation: Right) -> _Version:
-    if identifier is None:
-        return key.versions[-1]
-    for version in key.versions:
-        if version.identifier == identifier:
-            return version
-    raise KeyNotFound(
-        f"The key {key.name} has no version {identifier}.",
-        operation=operation,
-        key=key.name,
-        code="KeyNotFound",
-    )
-
-
-def _public_der(key: PrivateKey) -> bytes:
-    return key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-
-
-def _sign(key: PrivateKey, digest: bytes, algorithm: SignatureAlgorithm) -> bytes:
-    if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(digest, rsa_padding(algorithm), prehashed(algorithm))
-    return key.sign(digest, ec.ECDSA(prehashed(algorithm)))
-
-
-def _dump(key: _StoredKey, domain: str) -> bytes:
-    content = {
-        "domain": domain,
-        "name": key.name,
-        "algorithm": key.algorithm.value,
-        "tags": key.tags,
-        "updated": key.updated_at.timestamp(),
-        "versions": [
-            [version.identifier, version.created_at.timestamp(), _private_text(version.private_key)]
-            for version in key.versions
-        ],
-    }
-    return json.dumps(content).encode()
-
-
-def _private_text(key: PrivateKey) -> str:
-    der = key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return base64.b64encode(der).decode()
-
-
-def _parse(blob: bytes) -> tuple[str, _StoredKey]:
-    """The security domain and the key in a blob. ValueError, KeyError or TypeError when it is none."""
-    if not blob.startswith(_MAGIC):
-        raise ValueError("not a backup of the in-memory HSM")
-    content = json.loads(base64.b64decode(blob.removeprefix(_MAGIC), validate=True))
-    versions = tuple(
-        _Version(identifier, _private_key(text), datetime.fromtimestamp(created, UTC))
-        for identifier, created, text in content["versions"]
-    )
-    key = _StoredKey(
-        content["name"],
-        KeyAlgorithm(content["algorithm"]),
-        versions,
-        datetime.fromtimestamp(content["updated"], UTC),
-        dict(content["tags"]),
-    )
-    return content["domain"], key
-
-
-def _private_key(text: str) -> PrivateKey:
-    key = serialization.load_der_private_key(base64.b64decode(text), password=None)
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise TypeError("a key of another type")
-    return key
 
 
 def _renew_locks() -> None:

@@ -439,6 +439,8 @@ class ProviderConformance:
         need(Capability.ROTATE)
         with pytest.raises(KeyNotFound):
             provider.rotate_key(KeyRef(name))
+        with pytest.raises(KeyNotFound):
+            list(provider.list_versions(name))
 
     # --- Health, closing, showing ---------------------------------------------------------------
 

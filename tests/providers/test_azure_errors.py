@@ -5,16 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cryptosources.providers.azure.deadline import Call
-from cryptosources.providers.azure.errors import (
-    ENTRA_ROWS,
-    HSM_ROWS,
-    TLS_ROWS,
-    Conflict,
-    Row,
-    hsm_error,
-    retry_after_seconds,
-    sign_in_error,
-)
+from cryptosources.providers.azure.errors import hsm_error, retry_after_seconds, sign_in_error
+from cryptosources.providers.azure.tables import ENTRA_ROWS, HSM_ROWS, TLS_ROWS, Conflict, Row
 from cryptosources.providers.config import Timeouts
 from cryptosources.providers.errors import (
     AccessDenied,

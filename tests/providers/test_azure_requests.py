@@ -1,8 +1,9 @@
 """How many requests a call makes, that none is repeated, and what odd answers become."""
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -63,6 +64,23 @@ def test_a_signature_on_a_known_key_is_one_request(sandbox: SandboxServer) -> No
         for ref in (info.ref, KeyRef(info.ref.name)):
             provider.sign_digest(ref, digest, SignatureAlgorithm.ES256)
         assert sandbox.requests() == {"sign 200": 2}
+
+
+def test_request_ids_are_kept_and_logged(sandbox: SandboxServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Also of what returns nothing: the HSM's people find a delete or a purge by it."""
+    with caplog.at_level(logging.INFO), open_azure(sandbox_config(sandbox)) as provider:
+        created = provider.create_key(KeySpec("logged", KeyAlgorithm.EC_P256))
+        provider.delete_key(created.ref)
+        provider.purge_key(created.ref)
+        with pytest.raises(KeyNotFound) as caught:
+            provider.describe_key(created.ref)
+    assert created.request_id
+    assert caught.value.request_id
+    events = [cast(dict[str, Any], record.msg) for record in caplog.records if "client" in record.name]
+    logged = [(event["operation"], event["key"], event["status"]) for event in events]
+    assert logged == [("create", "logged", 200), ("delete", "logged", 200), ("purge", "logged", 204)]
+    assert events[0]["request_id"] == created.request_id
+    assert all(event["request_id"] for event in events)
 
 
 def test_a_first_signature_signs_in_and_then_signs(sandbox: SandboxServer) -> None:
@@ -240,10 +258,13 @@ def test_a_page_that_leads_elsewhere_is_not_followed(server: CannedServer, provi
         assert thief.seen == []
 
 
-def test_pages_that_go_round_end(server: CannedServer, provider: AzureManagedHsm) -> None:
+def test_pages_that_go_round_are_an_error_not_a_short_list(
+    server: CannedServer, provider: AzureManagedHsm
+) -> None:
     link = f"{server.audience}/keys?$skiptoken=a"
     server.hsm = [Reply(body={"value": [item(1)], "nextLink": link})] * 5
-    assert len(list(provider.list_keys())) == 2
+    with pytest.raises(ProviderUnavailable, match="round in a circle"):
+        list(provider.list_keys())
 
 
 # --- Odd answers --------------------------------------------------------------------------------

@@ -5,11 +5,14 @@ pipeline (challenge, token, claims challenge) and nothing else: one request per 
 extra GET before a signature, and the answer's headers at hand. The SDK's retries and redirects are off.
 """
 
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import requests
+import structlog
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
@@ -23,6 +26,8 @@ from cryptosources.providers.azure.network import new_session, tls_context
 from cryptosources.providers.config import AzureConfig, Timeouts
 from cryptosources.providers.errors import ConfigurationError
 from cryptosources.providers.hosts import AddressError, HsmAddress, parse_hsm_address
+
+log = structlog.get_logger(__name__)
 
 API_VERSION: Final = "7.4"
 # Signatures and backups change nothing; the connection test asks for nothing that could be carried out.
@@ -111,7 +116,19 @@ class HsmClient:
         """
         call = current_call()
         call.changes = method != "GET" and call.operation not in _UNCHANGING
+        started = time.monotonic()
         response = self._respond(HttpRequest(method, path, json=body), call)
+        log.log(
+            logging.INFO if call.changes else logging.DEBUG,
+            "hsm.answered",
+            host=self.address.host,
+            operation=call.operation,
+            key=call.key,
+            method=method,
+            status=response.status_code,
+            request_id=response.headers.get("x-ms-request-id", ""),
+            milliseconds=round((time.monotonic() - started) * 1000),
+        )
         content = read_json(response.text())
         if not 200 <= response.status_code < 300:
             raise hsm_error(call, response.status_code, content, response.headers)

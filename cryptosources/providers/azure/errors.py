@@ -1,258 +1,33 @@
-"""What Azure says, in our words: tables from HTTP status and code, AADSTS code and TLS failure to our errors.
-
-Statuses, codes and texts are those of recorded Managed HSM and Key Vault traffic and of the vendor's
-pages (*Key Vault: authentication, requests and responses*; *Common error codes*; *Entra: authentication
-and authorization error codes*). The first row that fits decides.
-"""
+"""From an answer, a refused sign-in, a lost connection or a failed handshake to one of our errors."""
 
 import json
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from cryptosources.providers.azure.deadline import Call
-from cryptosources.providers.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    ConfigurationError,
-    CredentialExpired,
-    CredentialLocked,
-    ForeignBackup,
-    KeyNameReserved,
-    KeyNotFound,
-    OutcomeUnknown,
-    ProviderError,
-    ProviderUnavailable,
-    Throttled,
-    UnsupportedOperation,
+from cryptosources.providers.azure.tables import (
+    ENTRA_DOWN,
+    ENTRA_OTHER,
+    ENTRA_ROWS,
+    HSM_ROWS,
+    MISSING_RIGHT,
+    OTHER_ROW,
+    REDIRECT_ROW,
+    ROOT_REMEDY,
+    SERVER_ROW,
+    TLS_ROWS,
+    Row,
 )
+from cryptosources.providers.errors import AccessDenied, ConfigurationError, OutcomeUnknown, ProviderError
 
 _LONGEST_TEXT: Final = 400
-_MISSING_RIGHT: Final = re.compile(r"Not authorized to access (\S+)")
 _AADSTS: Final = re.compile(r"AADSTS(\d+)")
 _ACTIVITY: Final = re.compile(r"\s*\(Activity ID: ([0-9a-fA-F-]+)\)")
 _ENTRA_TRACE: Final = re.compile(r"\s*(Trace ID|Correlation ID|Timestamp): .*", re.DOTALL)
-
-
-class Conflict(ProviderUnavailable):
-    """409 without a reason we know: look at the key, and where that explains nothing, try again later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """``status`` None fits any; ``code`` and ``text`` are searched in the vendor's code and message."""
-
-    status: int | None
-    error: type[ProviderError]
-    words: str
-    code: str = ""
-    text: str = ""
-    remedy: str = ""
-
-    def fits(self, status: int, code: str, text: str) -> bool:
-        return (
-            (self.status is None or self.status == status)
-            and re.fullmatch(self.code or ".*", code) is not None
-            and re.search(self.text, text, re.IGNORECASE) is not None
-        )
-
-
-_NETWORK_REMEDY: Final = (
-    "Let this machine's address through the HSM's firewall, or reach the HSM through its private endpoint."
-)
-HSM_ROWS: Final = (
-    Row(
-        400,
-        ForeignBackup,
-        "The HSM cannot read this backup blob: it is damaged or belongs to another security domain.",
-        code="Malformed ?[Bb]ackup ?[Bb]lob",
-        remedy="Restore into the HSM that made the backup, or into one that shares its security domain.",
-    ),
-    Row(400, UnsupportedOperation, "This HSM does not know the operation.", code="NotSupported"),
-    Row(400, UnsupportedOperation, "The HSM did not accept the request."),
-    Row(
-        401,
-        AuthenticationFailed,
-        "The HSM did not accept the sign-in's token.",
-        remedy="Check that the token endpoint belongs to the HSM's own tenant, and this machine's clock.",
-    ),
-    Row(403, AccessDenied, "The application lacks a right on this HSM.", text=_MISSING_RIGHT.pattern),
-    Row(
-        403,
-        AccessDenied,
-        "The HSM's network rules keep this machine out.",
-        code="ForbiddenByFirewall|ForbiddenByConnection",
-        remedy=_NETWORK_REMEDY,
-    ),
-    Row(
-        403,
-        AccessDenied,
-        "The HSM's network rules keep this machine out.",
-        text=r"firewall|client address is not authorized|public network access|private (endpoint|link)",
-        remedy=_NETWORK_REMEDY,
-    ),
-    Row(
-        403,
-        UnsupportedOperation,
-        "The key's state does not allow it.",
-        text=r"not (allowed|permitted) on (an? |this )?(disabled|expired|not.yet.valid|key)|is disabled",
-        code="KeyDisabled|Forbidden",
-        remedy="Look at the key's dates, its enabled state and its permitted operations.",
-    ),
-    Row(403, UnsupportedOperation, "The key is disabled.", code="KeyDisabled|KeyExpired|KeyNotYetValid"),
-    Row(
-        403,
-        UnsupportedOperation,
-        "The HSM is full.",
-        text=r"(largest|maximum) number|quota|limit (of|exceeded|reached)",
-        remedy="Purge what is no longer needed; a Managed HSM holds 5,000 keys of 100 versions each.",
-    ),
-    Row(403, AccessDenied, "The HSM refuses this to the application."),
-    Row(404, KeyNotFound, "There is no such key.", code="KeyNotFound"),
-    Row(
-        404,
-        ConfigurationError,
-        "No Managed HSM answers at this address.",
-        remedy="Check the DNS name of the crypto source.",
-    ),
-    Row(408, ProviderUnavailable, "The HSM gave up waiting for the request."),
-    Row(
-        409,
-        ProviderUnavailable,
-        "A restore of the whole HSM is in progress; nothing else runs until it is done.",
-        text="restore operation is in progress",
-    ),
-    Row(409, ProviderUnavailable, "The key is still being deleted.", code="ObjectIsBeingDeleted"),
-    Row(409, ProviderUnavailable, "The key is still being deleted.", text="currently being deleted"),
-    Row(
-        409,
-        KeyNameReserved,
-        "A deleted key holds this name until it is recovered or purged.",
-        code="ObjectIsDeletedButRecoverable",
-    ),
-    Row(
-        409,
-        KeyNameReserved,
-        "A deleted key holds this name until it is recovered or purged.",
-        text="deleted but recoverable",
-    ),
-    Row(409, Conflict, "The HSM reports a conflict."),
-    Row(421, ConfigurationError, "The server does not know an HSM of this name."),
-    Row(429, Throttled, "The HSM asks for a slower pace."),
-)
-_SERVER_ROW: Final = Row(None, ProviderUnavailable, "The HSM has a problem of its own.")
-_REDIRECT_ROW: Final = Row(
-    None,
-    ConfigurationError,
-    "The address sends elsewhere; that is not followed, because a token would go along.",
-    remedy="Check the DNS name of the crypto source.",
-)
-_OTHER_ROW: Final = Row(None, UnsupportedOperation, "The HSM refused the request.")
-
-_WRONG_SECRET: Final = (
-    "Enter the secret's value (not its ID) in the crypto source, or make a new secret in Entra."
-)
-_TENANT: Final = "Copy the token endpoint again from the app registration's Endpoints page."
-ENTRA_ROWS: Final = (
-    Row(
-        None, AuthenticationFailed, "The client secret is wrong.", code="AADSTS7000215", remedy=_WRONG_SECRET
-    ),
-    Row(
-        None,
-        AuthenticationFailed,
-        "The client secret is missing.",
-        code="AADSTS7000216|AADSTS7000218",
-        remedy=_WRONG_SECRET,
-    ),
-    Row(
-        None,
-        CredentialExpired,
-        "The client secret has expired.",
-        code="AADSTS7000222",
-        remedy="Make a new secret for the app registration in Entra and enter it in the crypto source.",
-    ),
-    Row(
-        None,
-        AuthenticationFailed,
-        "The tenant knows no application with this Application ID.",
-        code="AADSTS700016",
-        remedy="Compare the Application ID and the tenant in the token endpoint with the app registration.",
-    ),
-    Row(
-        None,
-        CredentialLocked,
-        "The application is disabled.",
-        code="AADSTS7000112|AADSTS50053|AADSTS50057",
-        remedy="Ask an administrator of the tenant to enable the application again.",
-    ),
-    Row(
-        None,
-        AuthenticationFailed,
-        "The client certificate was not accepted.",
-        code="AADSTS700027|AADSTS700024|AADSTS50012",
-        remedy="Compare the certificate with the one in the app registration.",
-    ),
-    Row(
-        None,
-        AuthenticationFailed,
-        "A policy of the tenant blocks the sign-in.",
-        code="AADSTS53003|AADSTS530\\d\\d",
-        remedy="Ask an administrator of the tenant which Conditional Access policy blocked this machine.",
-    ),
-    Row(
-        None,
-        ConfigurationError,
-        "The tenant does not exist in this cloud.",
-        code="AADSTS90002|AADSTS900021|AADSTS900023|AADSTS900382",
-        remedy=_TENANT,
-    ),
-    Row(
-        None,
-        ConfigurationError,
-        "The tenant does not know the HSM service that tokens are wanted for.",
-        code="AADSTS500011|AADSTS50001|AADSTS70011|AADSTS1002012",
-        remedy="Check that the HSM and the token endpoint belong to the same cloud.",
-    ),
-    Row(
-        None,
-        ProviderUnavailable,
-        "The sign-in service has a passing problem.",
-        code="AADSTS90033|AADSTS90024",
-    ),
-    Row(429, Throttled, "The sign-in service asks for a slower pace."),
-    Row(
-        None,
-        ConfigurationError,
-        "The sign-in service knows no such tenant.",
-        text="Unable to get authority configuration",
-        remedy=_TENANT,
-    ),
-)
-_ENTRA_OTHER: Final = Row(None, AuthenticationFailed, "The sign-in was refused.")
-_ENTRA_DOWN: Final = Row(None, ProviderUnavailable, "The sign-in service has a problem of its own.")
-
-_ROOT_REMEDY: Final = (
-    "If the certificate comes from your own authority, paste that authority's root certificate "
-    "into the crypto source's trusted root certificates."
-)
-# OpenSSL's X509_V_ERR_* numbers (x509_vfy.h): what is wrong with the certificate, what to do.
-TLS_ROWS: Final[dict[int, tuple[str, str]]] = {
-    9: ("its certificate is not valid yet", "Check this machine's clock."),
-    10: ("its certificate has expired", "Have the server's certificate renewed; check this machine's clock."),
-    18: ("its certificate is self-signed and not trusted here", _ROOT_REMEDY),
-    19: ("its certificate comes from a root that is not trusted here", _ROOT_REMEDY),
-    20: ("its certificate comes from an authority that is not trusted here", _ROOT_REMEDY),
-    21: ("its certificate comes from an authority that is not trusted here", _ROOT_REMEDY),
-    23: ("its certificate has been revoked", "Have the server's certificate replaced."),
-    62: (
-        "its certificate is for another host name",
-        "Use the host name that the certificate names; for a private endpoint that is the HSM's public name.",
-    ),
-}
 
 
 def hsm_error(call: Call, status: int, body: Any, headers: Mapping[str, str]) -> ProviderError:
@@ -264,7 +39,7 @@ def hsm_error(call: Call, status: int, body: Any, headers: Mapping[str, str]) ->
         error = OutcomeUnknown
     extra: dict[str, Any] = {}
     if issubclass(error, AccessDenied):
-        right = _MISSING_RIGHT.search(text)
+        right = MISSING_RIGHT.search(text)
         extra["missing_right"] = right.group(1) if right else ""
     return error(
         _sentence(row.words, text, "The HSM says"),
@@ -281,13 +56,13 @@ def hsm_error(call: Call, status: int, body: Any, headers: Mapping[str, str]) ->
 def _hsm_row(call: Call, status: int, *details: str) -> Row:
     specific, code, text = details
     if status >= 500:
-        return _SERVER_ROW
+        return SERVER_ROW
     if 300 <= status < 400:
-        return _REDIRECT_ROW
+        return REDIRECT_ROW
     for row in HSM_ROWS:
         if row.status == status and (row.fits(status, specific, text) or row.fits(status, code, text)):
             return row
-    return _OTHER_ROW
+    return OTHER_ROW
 
 
 def sign_in_error(
@@ -312,7 +87,7 @@ def _sign_in_row(status: int | None, code: str, text: str) -> Row:
     for row in ENTRA_ROWS:
         if row.fits(status or 0, code, text):
             return row
-    return _ENTRA_DOWN if status is not None and status >= 500 else _ENTRA_OTHER
+    return ENTRA_DOWN if status is not None and status >= 500 else ENTRA_OTHER
 
 
 def lost_answer(call: Call, cause: BaseException) -> ProviderError:
@@ -343,7 +118,7 @@ def tls_failure(error: OSError, host: str, call: Call) -> ProviderError:
     """The error for a TLS handshake that failed: ConfigurationError where waiting cannot help."""
     if isinstance(error, ssl.SSLCertVerificationError):
         words, remedy = TLS_ROWS.get(
-            error.verify_code, (f"its certificate was not accepted ({error.verify_message})", _ROOT_REMEDY)
+            error.verify_code, (f"its certificate was not accepted ({error.verify_message})", ROOT_REMEDY)
         )
         return ConfigurationError(
             f"{host} cannot be trusted: {words}.",

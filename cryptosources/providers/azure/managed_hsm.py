@@ -23,8 +23,9 @@ from cryptosources.providers.api import (
 from cryptosources.providers.azure import wire
 from cryptosources.providers.azure.client import Answer, HsmClient
 from cryptosources.providers.azure.deadline import current_call, provider_call
-from cryptosources.providers.azure.errors import Conflict, odd_answer
+from cryptosources.providers.azure.errors import odd_answer
 from cryptosources.providers.azure.health import ConnectionTest
+from cryptosources.providers.azure.tables import Conflict
 from cryptosources.providers.config import AzureConfig, Timeouts
 from cryptosources.providers.errors import (
     AccessDenied,
@@ -77,6 +78,7 @@ class AzureManagedHsm:
 
     def close(self) -> None:
         """Close the connections. A later call opens new ones."""
+        self._forget_parent()
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
@@ -191,9 +193,14 @@ class AzureManagedHsm:
             return _info(hsm.send("POST", f"keys/{ref.name}/rotate"))
 
     def list_versions(self, name: str) -> Iterator[KeyInfo]:
-        ref = KeyRef(name)
+        """KeyNotFound."""
+        ref, found = KeyRef(name), False
         _require_names(Right.READ, ref)
-        return self._pages(Right.READ, f"keys/{name}/versions?maxresults={_PAGE}", ref)
+        for info in self._pages(Right.READ, f"keys/{name}/versions?maxresults={_PAGE}", ref):
+            found = True
+            yield info
+        if not found:
+            raise KeyNotFound("There is no such key.", operation=Right.READ, key=name)
 
     # --- How a call is made ---------------------------------------------------------------------
 
@@ -206,26 +213,29 @@ class AzureManagedHsm:
             yield self._made_client()
 
     def _made_client(self) -> HsmClient:
-        if self._owner != os.getpid():
-            # A forked child: its parent's sockets are not its own, and a lock may be held for ever.
-            self._owner, self._lock, self._client = os.getpid(), threading.Lock(), None
+        self._forget_parent()
         with self._lock:
             if self._client is None:
                 self._client = HsmClient(self._config, self._timeouts)
             return self._client
 
+    def _forget_parent(self) -> None:
+        """In a forked child: its parent's sockets are not its own, and its lock may be held for ever."""
+        if self._owner != os.getpid():
+            self._owner, self._lock, self._client = os.getpid(), threading.Lock(), None
+
     def _pages(self, right: Right, path: str, ref: KeyRef | None = None) -> Iterator[KeyInfo]:
         """Every item of every page. Each page is a call of its own; pages may be shorter than asked."""
         seen: set[str] = set()
-        while path not in seen:
+        while path:
             seen.add(path)
             with self._call(right, ref) as hsm:
                 answer = hsm.send("GET", path)
                 items = _read(answer, lambda content: [_item(each) for each in content["value"] or ()])
                 path = str(answer.body.get("nextLink") or "")
+                if path in seen:
+                    raise odd_answer(current_call(), "its pages go round in a circle")
             yield from items
-            if not path:
-                return
 
     def _find_live(self, hsm: HsmClient, name: str) -> KeyInfo | None:
         try:

@@ -93,7 +93,7 @@ def connect(host: str, addresses: Iterable[Address]) -> socket.socket:
     raise call.unavailable(
         f"No connection to {host} on port {where[1]}: {words}.",
         code="TCP",
-        remedy="Check that the HSM is up, and that firewalls and its network rules let this machine through.",
+        remedy="Check that it is up, and that firewalls and network rules let this machine through.",
     ) from failure
 
 
