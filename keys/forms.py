@@ -24,6 +24,11 @@ from keys.pages.uploads import HashedUpload
 DIGEST: Final = "digest"
 FILE: Final = "file"
 SIGNATURE_LENGTH: Final = 4096
+LABEL_LENGTH: Final = 200
+
+
+_SENDING: Final = """<div data-sending hidden><p class="quiet">Sending…</p>
+<progress class="progress" aria-label="Sending"></progress></div>"""
 
 
 def _helper(*layout: object, button: str) -> FormHelper:
@@ -33,7 +38,7 @@ def _helper(*layout: object, button: str) -> FormHelper:
     helper.attrs = {"novalidate": True}
     send = Submit("send", button, css_class="btn btn-primary")
     back = HTML('<a class="btn" href="{{ back_url }}">Cancel</a>')
-    helper.layout = Layout(*layout, Div(send, back, css_class="form-actions"))
+    helper.layout = Layout(*layout, HTML(_SENDING), Div(send, back, css_class="form-actions"))
     return helper
 
 
@@ -197,7 +202,7 @@ class SignForm(DigestForm):
     label = forms.CharField(
         label="Label",
         required=False,
-        max_length=200,
+        max_length=LABEL_LENGTH,
         help_text="What is signed, for the list of operations. A file's name is taken if you leave it empty.",
         widget=forms.TextInput({"autocomplete": "off"}),
     )
@@ -208,7 +213,7 @@ class SignForm(DigestForm):
 
     @property
     def label_or_file(self) -> str:
-        return self.cleaned_data.get("label") or self.file_name
+        return (self.cleaned_data.get("label") or self.file_name)[:LABEL_LENGTH]
 
 
 class VerifyForm(DigestForm):

@@ -64,7 +64,7 @@ def _page(request: HttpRequest, key: ManagedKey, kind: OperationKind, **context:
     return render(
         request,
         "keys/act.html",
-        title=f"{offered.words.label} {key.name}",
+        title=f"{offered.words.label} {key.name}?",
         key=key,
         offer=offered,
         impact=impact_of(key, kind, now=now),

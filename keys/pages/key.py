@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 
+from keys.lifecycle import OperationState
 from keys.models import KeyOperation, KeyVersion, ManagedKey
 from keys.pages.impact import RECENT_DAYS, recent_start
 from keys.pages.offers import OVER, offers
@@ -53,6 +54,7 @@ def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
         busiest=max(day.signatures for day in days),
         operations=_operations(key),
         under_way=under_way,
+        trouble=_trouble(key),
         offers=offers(key, under_way=under_way, now=now) if may_operate else [],
         over=key.where in OVER,
     )
@@ -63,7 +65,14 @@ def live_part(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     """Where the key is and what is under way."""
     key = find_key(key_id)
     under_way = _under_way(key)
-    return live(request, "keys/key_live.html", finished=not under_way, key=key, under_way=under_way)
+    return live(
+        request,
+        "keys/key_live.html",
+        finished=not under_way,
+        key=key,
+        under_way=under_way,
+        trouble=_trouble(key),
+    )
 
 
 @needs(VIEW_KEYS)
@@ -110,6 +119,12 @@ def _use_day(day: date, index: int, counts: dict[date, int], most: int) -> UseDa
 
 def _under_way(key: ManagedKey) -> list[KeyOperation]:
     return _with_key(list(key.operations.under_way()), key)
+
+
+def _trouble(key: ManagedKey) -> KeyOperation | None:
+    """The newest operation that changes the key, when it failed: what a person should look at."""
+    newest = key.operations.filter(exclusive=True).first()
+    return newest if newest is not None and newest.state == OperationState.FAILED else None
 
 
 def _operations(key: ManagedKey) -> list[KeyOperation]:

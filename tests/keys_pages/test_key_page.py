@@ -14,11 +14,13 @@ from jwt import PyJWK
 
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import KeyAlgorithm
+from cryptosources.providers.errors import AccessDenied
 from cryptosources.providers.memory import MemoryHsm
 from keys.lifecycle import OperationKind
 from keys.models import KeyBackup, KeyUse, ManagedKey
 from keys.pages.key import use_by_day
 from secretstore.services import open_from
+from tests.conftest import Clock
 from tests.keys.conftest import Run
 from tests.keys_pages.conftest import Do, NewKey, asked, key_url, operation_url, text_of
 from tests.ui.markup import parse, refused_by_csp
@@ -178,3 +180,20 @@ def test_every_page_keeps_to_the_content_security_policy(
         assert refused_by_csp(page) == [], address
         identifiers = re.findall(r'\bid="([^"]+)"', page)
         assert len(identifiers) == len(set(identifiers)), address
+
+
+def test_the_page_leads_to_the_operation_that_failed_last(
+    operator: Client, hsm: MemoryHsm, new_key: NewKey, do: Do, clock: Clock
+) -> None:
+    key = new_key()
+    assert "Look at it" not in text_of(operator.get(key_url(key)))
+    clock.advance(seconds=1)
+    hsm.fail_next("backup", AccessDenied("The account may not back up.", missing_right="backup"))
+    failed = do(key, K.BACKUP)
+    page = text_of(operator.get(key_url(key)))
+    assert "Back up failed." in page
+    assert "The account may not back up." in page
+    assert f'href="{operation_url(failed)}">Look at it' in page
+    clock.advance(seconds=1)
+    do(key, K.BACKUP)
+    assert "Look at it" not in text_of(operator.get(key_url(key)))
