@@ -12,9 +12,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from keys import wording
 from keys.lifecycle import OperationState
 from keys.models import KeyOperation, KeyVersion, ManagedKey
-from keys.pages import acts, generate, key, operation, sign, verify, wording
+from keys.pages import acts, generate, key, operation, sign, verify
 from keys.pages.filters import (
     KeyFilter,
     KeyTypeFilter,
@@ -25,7 +26,7 @@ from keys.pages.filters import (
 )
 from keys.pages.impact import recent_start
 from keys.pages.page import OPERATE_KEYS
-from keys.pages.uploads import hashing_uploads
+from keys.uploads import hashing_uploads
 
 if TYPE_CHECKING:
     KeyAdmin = admin.ModelAdmin[ManagedKey]

@@ -16,10 +16,10 @@ from cryptosources.providers.algorithms import (
     require_digest,
 )
 from cryptosources.services.gate import licence_refusal
+from keys import wording
+from keys.encodings import parse_bytes
 from keys.models import KeyVersion, ManagedKey
-from keys.pages import wording
-from keys.pages.encodings import parse_bytes
-from keys.pages.uploads import HashedUpload
+from keys.uploads import HashedUpload
 
 DIGEST: Final = "digest"
 FILE: Final = "file"

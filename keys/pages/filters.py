@@ -10,9 +10,9 @@ from django.http import HttpRequest
 
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import KeyAlgorithm
+from keys import wording
 from keys.lifecycle import OperationKind, OperationState, Residency
 from keys.models import ManagedKey
-from keys.pages import wording
 
 
 class SourceFilter(SimpleListFilter):

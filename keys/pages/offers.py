@@ -12,7 +12,7 @@ from cryptosources.models import CryptoSource
 from cryptosources.services.gate import licence_refusal
 from keys.lifecycle import OperationKind, Residency, possible
 from keys.models import KeyOperation, ManagedKey
-from keys.pages.wording import ACTS, NOT_FROM_HERE, ActWords
+from keys.wording import ACTS, NOT_FROM_HERE, ActWords
 
 #: The order on the page; what cannot be undone comes last and stands apart.
 ORDER: Final = (

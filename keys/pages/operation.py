@@ -15,9 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from keys import wording
 from keys.lifecycle import OperationState, Step
 from keys.models import KeyOperation
-from keys.pages import wording
 from keys.pages.key import download
 from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, live, needs, render
 from keys.pages.signatures import DER, RAW, SignatureView, signature_of

@@ -6,9 +6,9 @@ from datetime import timedelta
 from django import template
 from django.utils.safestring import SafeString
 
+from keys import wording
 from keys.lifecycle import Step
 from keys.models import KeyBackup, KeyOperation, KeyVersion, ManagedKey
-from keys.pages import wording
 
 register = template.Library()
 

@@ -5,9 +5,9 @@ from django.test import Client
 
 from cryptosources.models import CryptoSource, SourceStatus
 from cryptosources.providers.algorithms import KeyAlgorithm
+from keys import wording
 from keys.lifecycle import Residency
 from keys.models import ManagedKey
-from keys.pages import wording
 from licensing.services import FeatureNotLicensed
 from tests.keys.conftest import Run
 from tests.keys_pages.conftest import NewKey, asked, key_url, text_of

@@ -7,10 +7,10 @@ from io import BytesIO
 import pytest
 from django.http import HttpRequest
 
+from keys import wording
+from keys.encodings import parse_bytes
 from keys.lifecycle import OperationKind, OperationState, Residency, Step
-from keys.pages import wording
-from keys.pages.encodings import parse_bytes
-from keys.pages.uploads import HEAD, HashedUpload, HashingUploadHandler
+from keys.uploads import HEAD, HashedUpload, HashingUploadHandler
 
 
 @pytest.mark.parametrize(
