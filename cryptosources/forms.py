@@ -68,7 +68,7 @@ def _text(pattern: str, title: str) -> forms.TextInput:
 
 
 class SourceForm(forms.Form):
-    """New and Edit. ``settings()`` is what the services take; ``active`` None leaves the status alone."""
+    """New and Edit; ``settings()`` and ``active`` are what the services take."""
 
     revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
     status = forms.ChoiceField(label="Status", choices=SourceStatus.choices, widget=forms.RadioSelect)
@@ -287,8 +287,9 @@ class SourceForm(forms.Form):
         return None if untouched else entered
 
     @property
-    def active(self) -> bool | None:
-        return self.cleaned_data["status"] == SourceStatus.ACTIVE if self.may_toggle else None
+    def active(self) -> bool:
+        """For those who may not toggle it, what it was: Django takes no value for a disabled field."""
+        return bool(self.cleaned_data["status"] == SourceStatus.ACTIVE)
 
 
 def _helper(source: CryptoSource | None) -> FormHelper:

@@ -185,7 +185,8 @@ class ConnectionTest(models.Model):
     """One run of *Test connection*: request, claim and result in one row.
 
     PENDING → RUNNING (a worker's claim) → FINISHED (``healthy`` says how) or FAILED (the test itself could
-    not be carried out; ``problem`` says why). ``steps`` grows while it runs.
+    not be carried out; ``problem`` says why). No state comes twice, so a row is claimed at most once and
+    RUNNING is its worker's alone. ``steps`` grows while it runs.
     """
 
     class State(models.TextChoices):
@@ -204,7 +205,6 @@ class ConnectionTest(models.Model):
     requested_by = models.CharField(max_length=200)
     created_at = models.DateTimeField()
     sent_at = models.DateTimeField()
-    claim_token = models.UUIDField(null=True, editable=False)
     claim_expires_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -216,8 +216,8 @@ class ConnectionTest(models.Model):
         indexes = (models.Index(fields=("source", "-created_at"), name="connectiontest_source_newest"),)
         constraints = (
             models.CheckConstraint(
-                condition=Q(state="pending", claim_token__isnull=True, finished_at__isnull=True)
-                | Q(state="running", claim_token__isnull=False, claim_expires_at__isnull=False)
+                condition=Q(state="pending", claim_expires_at__isnull=True, finished_at__isnull=True)
+                | Q(state="running", claim_expires_at__isnull=False, finished_at__isnull=True)
                 | Q(state="finished", healthy__isnull=False, finished_at__isnull=False)
                 | (Q(state="failed", finished_at__isnull=False) & ~Q(problem="")),
                 name="connectiontest_state_consistent",

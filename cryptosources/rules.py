@@ -70,12 +70,12 @@ class _Problems:
 
 
 def check(entered: SourceSettings, *, existing: CryptoSource | None) -> Columns:
-    """Check every rule that needs no look at other sources. Raises ``InvalidSource`` with all problems."""
+    """Check every rule that needs no look at the database. Raises ``InvalidSource`` with all problems."""
     problems = _Problems()
     columns = _columns(entered, problems)
     _check_dependent(entered, problems)
-    if existing is not None:
-        _check_change(columns, existing, problems)
+    if existing is not None and existing.kind != entered.kind:
+        problems.add("kind", "The type of a crypto source cannot be changed. Create another one.")
     if entered.kind is ProviderKind.AZURE_MANAGED_HSM:
         _check_key(entered, columns, existing, problems)
     if problems.found:
@@ -173,18 +173,6 @@ def _check_dependent(entered: SourceSettings, problems: _Problems) -> None:
         problems.add("remove_after_seconds", "Enter after how many seconds the keys are removed.")
     if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
         problems.add("remove_after_seconds", "Enter a whole number of seconds, at least 1.")
-
-
-def _check_change(columns: Columns, existing: CryptoSource, problems: _Problems) -> None:
-    changes = columns.changes(existing)
-    if "kind" in changes:
-        problems.add("kind", "The type of a crypto source cannot be changed. Create another one.")
-    if changes.get("backup_restore") and "dns_name" not in changes and existing.is_purge_protected():
-        problems.add(
-            "backup_restore",
-            "This HSM has purge protection, as the last connection test found: nobody can remove a key "
-            "before its retention ends, so keys cannot be restored for the next signature.",
-        )
 
 
 def _check_key(

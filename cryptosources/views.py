@@ -147,7 +147,7 @@ def _form_page(request: HttpRequest, form: SourceForm, *, title: str, back_url: 
 def _create(request: HttpRequest, form: SourceForm) -> CryptoSource | None:
     try:
         return sources.create_source(
-            entered=form.settings(), active=bool(form.active), actor=_actor(request), now=form.now
+            entered=form.settings(), active=form.active, actor=_actor(request), now=form.now
         )
     except InvalidSource as refused:
         form.add_problems(refused)

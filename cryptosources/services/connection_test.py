@@ -108,23 +108,20 @@ def run_test(*, test_id: uuid.UUID, clock: Callable[[], datetime]) -> None:
 
 
 def _claim(test_id: uuid.UUID, now: datetime) -> ConnectionTest | None:
-    token = uuid.uuid4()
     claimed = ConnectionTest.objects.filter(pk=test_id, state=State.PENDING).update(
         state=State.RUNNING,
-        claim_token=token,
         claim_expires_at=now + timedelta(seconds=settings.CLAIM_SECONDS),
         started_at=now,
         problem="",
     )
-    if not claimed:
-        return None
-    test = ConnectionTest.objects.select_related("source").get(pk=test_id)
-    _mine(test).update(source_revision=test.source.revision)
+    test = ConnectionTest.objects.select_related("source").filter(pk=test_id).first() if claimed else None
+    if test is not None:
+        _mine(test).update(source_revision=test.source.revision)
     return test
 
 
 def _mine(test: ConnectionTest) -> models.QuerySet[ConnectionTest]:
-    return ConnectionTest.objects.filter(pk=test.pk, state=State.RUNNING, claim_token=test.claim_token)
+    return ConnectionTest.objects.filter(pk=test.pk, state=State.RUNNING)
 
 
 def _follow(test: ConnectionTest, now: datetime) -> None:
@@ -211,7 +208,7 @@ def _close_stopped(tests: models.QuerySet[ConnectionTest], now: datetime) -> Non
 
 def _close(test: ConnectionTest, problem: str, now: datetime) -> None:
     """End a test that did not come to a result; nothing happens when it moved on meanwhile."""
-    same = ConnectionTest.objects.filter(pk=test.pk, state=test.state, claim_token=test.claim_token)
+    same = ConnectionTest.objects.filter(pk=test.pk, state=test.state)
     with transaction.atomic():
         if same.update(state=State.FAILED, problem=problem, finished_at=now):
             _record_end(test, Outcome.FAILED, now, problem=problem)

@@ -51,6 +51,11 @@ __all__ = (
 )
 
 ASSUMED_LIFE_YEARS: Final = 2
+_TAKEN: Final = "Another crypto source has this Friendly Name (capital letters make no difference)."
+_PURGE_PROTECTED: Final = (
+    "This HSM has purge protection, as the last connection test found: nobody can remove a key before its "
+    "retention ends, so keys cannot be restored for the next signature."
+)
 _SWITCHED: Final = {
     SourceStatus.ACTIVE: "source.activated",
     SourceStatus.INACTIVE: "source.deactivated",
@@ -67,19 +72,28 @@ def assumed_expiry(now: datetime) -> date:
 
 
 def check_settings(*, entered: SourceSettings, existing: CryptoSource | None) -> Columns:
-    """All rules, and that the Friendly Name is free. Raises ``InvalidSource`` naming the fields."""
+    """Every rule, those that need a look at the database too. Raises ``InvalidSource`` with all problems."""
     try:
         columns = check(entered, existing=existing)
     except InvalidSource as refused:
-        if "friendly_name" not in refused.problems and _name_taken(entered.friendly_name, existing):
-            raise InvalidSource({"friendly_name": [_TAKEN], **refused.problems}) from None
+        if _name_taken(entered.friendly_name, existing):
+            refused.problems.setdefault("friendly_name", [_TAKEN])
         raise
+    problems: dict[str, list[str]] = {}
     if _name_taken(columns.friendly_name, existing):
-        raise InvalidSource({"friendly_name": [_TAKEN]})
+        problems["friendly_name"] = [_TAKEN]
+    if existing is not None and _purging_impossible(columns, existing):
+        problems["backup_restore"] = [_PURGE_PROTECTED]
+    if problems:
+        raise InvalidSource(problems)
     return columns
 
 
-_TAKEN: Final = "Another crypto source has this Friendly Name (capital letters make no difference)."
+def _purging_impossible(columns: Columns, existing: CryptoSource) -> bool:
+    """Backup & restore is being switched on for an HSM that is known to keep deleted keys."""
+    changes = columns.changes(existing)
+    switched_on = bool(changes.get("backup_restore"))
+    return switched_on and "dns_name" not in changes and existing.is_purge_protected()
 
 
 def find_by_name(*, friendly_name: str) -> CryptoSource | None:
