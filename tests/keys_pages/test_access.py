@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from cryptosources.models import CryptoSource
@@ -108,3 +109,5 @@ def test_uploads_are_checked_for_the_csrf_token_all_the_same(sign_in: SignIn, ne
     strict.get(key_url(key, "sign/"))
     token = strict.cookies["csrftoken"].value
     assert strict.post(key_url(key, "sign/"), {**entered, "csrfmiddlewaretoken": token}).status_code == 302
+    upload = {"what": "file", "file": SimpleUploadedFile("x", b"content"), "algorithm": "ES256"}
+    assert strict.post(key_url(key, "sign/"), {**upload, "csrfmiddlewaretoken": token}).status_code == 302

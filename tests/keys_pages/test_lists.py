@@ -11,7 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cryptosources.models import CryptoSource, SourceStatus
-from keys.models import KeyOperation, KeyUse, KeyVersion, ManagedKey
+from keys.models import KeyBackup, KeyOperation, KeyUse, KeyVersion, ManagedKey
+from secretstore.secret import Secret
+from secretstore.services import seal_into
 from tests.keys_pages.conftest import NewKey, SignIn, key_url, text_of
 from tests.ui.markup import parse
 
@@ -24,6 +26,10 @@ def _key(source: CryptoSource, name: str, **changes: Any) -> ManagedKey:
     values = {"algorithm": "EC-P-256", "residency": "resident", "created_by": "alice"} | changes
     key = ManagedKey.objects.create(source=source, name=name, created_at=now, updated_at=now, **values)
     KeyVersion.objects.create(key=key, version="v1", public_key_der=b"", created_at=now)
+    backup = KeyBackup(key=key, origin="memory:x", size=1, taken_at=now, verified_at=now, proof="hsm")
+    seal_into(backup, "sealed_blob", Secret(b"a blob"))
+    backup.save()
+    ManagedKey.objects.filter(pk=key.pk).update(verified_backup=backup)
     KeyUse.objects.create(key=key, day=now.date(), signatures=2)
     KeyUse.objects.create(key=key, day=now.date() - timedelta(days=40), signatures=500)
     return key
@@ -96,7 +102,7 @@ def test_a_row_tells_type_source_place_versions_backup_and_recent_signatures(
     key = _key(source, "seal-1", algorithm="RSA-4096")
     KeyVersion.objects.create(key=key, version="v2", public_key_der=b"", created_at=timezone.now())
     page = text_of(operator.get(KEYS))
-    for told in ("seal-1", "RSA-HSM 4096", "Vault A", "in the HSM", "none"):
+    for told in ("seal-1", "RSA-HSM 4096", "Vault A", "in the HSM", "data-relative"):
         assert told in page
     for label, shown in (("Versions", "2"), ("Signatures, 30 days", "2")):
         assert re.search(rf'data-label="{label}"[^>]*>(<span[^>]*>)?{shown}<', page), label
