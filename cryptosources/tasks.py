@@ -10,7 +10,7 @@ from cryptosources.services import connection_test
 from cryptosources.services.connections import close_connections
 
 
-@shared_task(name="cryptosources.tasks.run_connection_test")
+@shared_task(name=connection_test.TASK)
 def run_connection_test(test_id: str) -> None:
     connection_test.run_test(test_id=uuid.UUID(test_id), clock=timezone.now)
 

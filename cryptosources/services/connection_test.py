@@ -29,6 +29,7 @@ from secretstore.services import SecretStoreError
 log = structlog.get_logger(__name__)
 State = ConnectionTest.State
 
+TASK: Final = "cryptosources.tasks.run_connection_test"
 TAKEN_UP_WITHIN: Final = timedelta(seconds=15)
 RESENT_AFTER: Final = timedelta(seconds=30)
 GIVEN_UP_AFTER: Final = timedelta(minutes=10)
@@ -81,9 +82,7 @@ def request_test(*, source: CryptoSource, actor: Actor, now: datetime) -> Connec
 
 
 def _send(test_id: uuid.UUID) -> None:
-    from cryptosources.tasks import run_connection_test
-
-    problem = publish(run_connection_test, str(test_id))
+    problem = publish(TASK, str(test_id))
     if problem:
         log.warning("connection_test.not_sent", test=str(test_id), problem=problem)
     ConnectionTest.objects.filter(pk=test_id, state=State.PENDING).update(problem=problem)

@@ -1,8 +1,8 @@
 """Handing a task to the broker without making anybody wait for a broker that is away."""
 
-from typing import Any, Final
+from typing import Final
 
-from celery import Task
+from celery import current_app
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 PATIENCE_SECONDS: Final = 1.5
 
 
-def publish(task: "Task[Any, Any]", *arguments: str) -> str:
+def publish(task_name: str, *arguments: str) -> str:
     """Send a task with ids as arguments; empty when the broker has it, else why not, as a sentence.
 
     Celery's own connection tries again for six seconds and more, whatever its retry switch says, so this
@@ -23,8 +23,8 @@ def publish(task: "Task[Any, Any]", *arguments: str) -> str:
         "socket_timeout": PATIENCE_SECONDS,
     }
     try:
-        with task.app.connection_for_write(transport_options=options) as connection:
-            task.apply_async(arguments, retry=False, connection=connection)  # type: ignore[call-arg]
+        with current_app.connection_for_write(transport_options=options) as connection:
+            current_app.send_task(task_name, arguments, retry=False, connection=connection)
     except (OperationalError, OSError) as error:
         return f"The message broker does not answer ({type(error).__name__})."
     return ""

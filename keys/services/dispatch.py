@@ -50,9 +50,7 @@ def _resend(pk: UUID, due_at: datetime, sends: int, now: datetime) -> bool:
 
 
 def _publish(operation_id: UUID) -> None:
-    from keys.tasks import run_operation
-
-    problem = publish(run_operation, str(operation_id))
+    problem = publish("keys.tasks.run_operation", str(operation_id))
     if problem:
         # Nothing is lost: the upkeep task sends every due row again.
         log.warning("operation.not_sent", operation=str(operation_id), problem=problem)
