@@ -8,6 +8,8 @@ from crispy_forms.helper import FormHelper
 from crispy_forms.layout import HTML, Div, Fieldset, Layout, Row, Submit
 from django import forms
 from django.conf import settings
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 
 from cryptosources.errors import EditConflict
 from cryptosources.models import FRIENDLY_NAME_LENGTH, CryptoSource, SignInMethod, SourceKind, SourceStatus
@@ -32,7 +34,7 @@ class TypeOffer:
     @property
     def label(self) -> str:
         name = str(SourceKind(self.kind.value).label)
-        return f"{name} (not licensed: {self.refusal})" if self.refusal else name
+        return f"{name} (not licensed)" if self.refusal else name
 
 
 def type_offers(now: datetime) -> list[TypeOffer]:
@@ -182,12 +184,14 @@ class SourceForm(forms.Form):
         widget = field.widget
         assert isinstance(widget, TypeSelect)
         widget.refused = frozenset(offer.kind.value for offer in offers if offer.refusal)
+        field.help_text = format_html_join(
+            mark_safe("<br>"), "{}: {}", ((offer.label, offer.refusal) for offer in offers if offer.refusal)
+        )
         free = [offer.kind.value for offer in offers if not offer.refusal]
         if free:
             self.initial.setdefault("kind", free[0])
         else:
             field.choices = [("", "No type is licensed"), *field.choices]
-            field.help_text = offers[0].refusal
 
     def _prepare_status(self) -> None:
         if not self.may_toggle:

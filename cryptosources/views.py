@@ -19,7 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from audit.services import Actor
 from cryptosources import trusted_roots
 from cryptosources.errors import EditConflict, InvalidSource, SourceGone, SourceInUse
-from cryptosources.forms import SourceForm, type_offers
+from cryptosources.forms import SourceForm
 from cryptosources.models import ConnectionTest, CryptoSource
 from cryptosources.services import connection_test, sources
 from cryptosources.wording import INACTIVE_STOPS, expiry_badge, health_badge, status_badge
@@ -139,7 +139,6 @@ def _form_page(request: HttpRequest, form: SourceForm, *, title: str, back_url: 
         "form": form,
         "source": form.source,
         "back_url": back_url,
-        "offers": type_offers(form.now),
     }
     return TemplateResponse(request, "cryptosources/form.html", context)
 

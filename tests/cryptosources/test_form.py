@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from cryptosources import forms
 from cryptosources.models import CryptoSource
 from cryptosources.services import sources
 from secretstore.services import open_from
@@ -336,6 +337,11 @@ def test_an_unlicensed_type_is_greyed_with_the_reason_and_refused(
     found = errors_of(administrator, ADD, new_entries(status="active"))
     assert "does not include" in found["kind"][0]
     assert not CryptoSource.objects.exists()
+
+
+def test_the_reason_is_text_and_no_markup(administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "licence_refusal", lambda **_: "The licence of <b>Contoso</b> ended.")
+    assert "&lt;b&gt;Contoso&lt;/b&gt; ended." in administrator.get(ADD).content.decode()
 
 
 def test_without_a_licence_the_reason_is_that(administrator: Client, settings: Settings) -> None:
