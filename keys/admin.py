@@ -162,8 +162,10 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
         )
 
     @admin.display(description="Operation", ordering="kind")
-    def what(self, row: KeyOperation) -> str:
-        return wording.title(row)
+    def what(self, row: KeyOperation) -> SafeString | str:
+        label = row.parameters.get("label")
+        title = wording.title(row)
+        return format_html('{}<br><span class="quiet">{}</span>', title, label) if label else title
 
     @admin.display(description="Source", ordering="key__source__friendly_name")
     def source_name(self, row: KeyOperation) -> str:

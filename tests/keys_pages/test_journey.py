@@ -135,7 +135,12 @@ def _delete_and_purge(console: Window, work: Callable[[], KeyOperation]) -> None
     _follow(page, "Purge seal-1", work)
     page = console.open(f"/keys/managedkey/{key.pk}/")
     page.get_by_role("button", name="Restore").click()
-    _follow(page, "Restore seal-1", work)
+    page.wait_for_url("**/keys/keyoperation/**")
+    page = console.open(f"/keys/managedkey/{key.pk}/")
+    expect(page.get_by_role("heading", name="Restore seal-1")).to_be_visible()
+    work()
+    expect(page.locator("[data-live]")).to_have_count(0)
+    expect(page.get_by_text("in the HSM", exact=True)).to_be_visible()
 
 
 def _follow(page: Page, title: str, work: Callable[[], KeyOperation]) -> None:

@@ -178,6 +178,17 @@ def test_operations_are_filtered_by_key_state_and_kind(operator: Client, source:
     assert "The HSM is away." in text_of(operator.get(OPERATIONS))
 
 
+def test_a_signature_is_listed_with_what_was_signed(operator: Client, source: CryptoSource) -> None:
+    _operation(
+        _key(source, "first"),
+        kind="sign",
+        step="sign",
+        steps=["sign"],
+        parameters={"label": "<contract>.pdf"},
+    )
+    assert "&lt;contract&gt;.pdf" in text_of(operator.get(OPERATIONS))
+
+
 @pytest.mark.parametrize(("role", "told"), [("operator", "Generate a key"), ("auditor", "An operator or")])
 def test_an_empty_list_says_what_to_do_first(sign_in: SignIn, role: str, told: str) -> None:
     page = text_of(sign_in(role).get(KEYS))
