@@ -9,7 +9,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm, signature_algorithms
+from cryptosources.providers.algorithms import SignatureAlgorithm
 from keys.lifecycle import OperationKind, OperationState, Residency, Step
 from keys.models import KeyBackup, KeyOperation, ManagedKey
 
@@ -173,11 +173,6 @@ def title(operation: KeyOperation) -> str:
     """``Back up invoice-2026`` (the key's row must be at hand)."""
     link = "with " if operation.what is OperationKind.SIGN else ""
     return f"{ACTS[operation.what].label} {link}{operation.key.name}"
-
-
-def signs(algorithm: KeyAlgorithm) -> str:
-    """The signature algorithms of a key type, as a list for people."""
-    return ", ".join(signature_algorithms(algorithm))
 
 
 def describe(algorithm: SignatureAlgorithm) -> str:

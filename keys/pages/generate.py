@@ -16,18 +16,11 @@ def generate(request: HttpRequest) -> HttpResponseBase:
     """Ask for a new key; then on to the operation that makes it. ``?source=`` chooses one beforehand."""
     now = timezone.now()
     sources = list(CryptoSource.objects.defer("sealed_secret"))
-    initial = {name: request.GET[name] for name in ("source",) if name in request.GET}
+    initial = {"source": request.GET["source"]} if "source" in request.GET else {}
     form = GenerateForm(request.POST or None, initial=initial, sources=sources, now=now)
     if request.method == "POST" and form.is_valid():
-        entered = form.cleaned_data
         try:
-            operation = requests.generate_key(
-                source=entered["source"],
-                name=entered["name"],
-                algorithm=entered["algorithm"],
-                actor=actor(request),
-                now=now,
-            )
+            operation = requests.generate_key(**form.cleaned_data, actor=actor(request), now=now)
         except REFUSALS as refusal:
             form.add_error(field_of(refusal) or None, str(refusal))
         else:

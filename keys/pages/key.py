@@ -48,7 +48,7 @@ def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
         key=key,
         versions=versions,
         current=next((row for row in versions if row.version == key.current_version), None),
-        backups=key.backups.select_related("operation").defer("sealed_blob"),
+        backups=key.backups.defer("sealed_blob"),
         days=days,
         recent_signatures=sum(day.signatures for day in days),
         busiest=max(day.signatures for day in days),

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from keys.forms import DIGEST, FILE, SignForm
 from keys.lifecycle import OperationKind
+from keys.models import KeyOperation
 from keys.pages.offers import offer
 from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, field_of, find_key, key_url, needs, render
 from keys.services import requests
@@ -17,25 +18,15 @@ from keys.services import requests
 def sign(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     """Ask for a signature; then on to its operation, whose page shows the result."""
     key = find_key(key_id)
-    now = timezone.now()
     form = SignForm(request.POST or None, request.FILES or None, key=key)
     if request.method == "POST" and form.is_valid():
-        entered = form.cleaned_data
         try:
-            operation = requests.request_signature(
-                key=key,
-                algorithm=entered["algorithm"],
-                digest=entered["digest_bytes"],
-                label=form.label_or_file,
-                actor=actor(request),
-                now=now,
-            )
+            operation = _ask(request, form)
         except REFUSALS as refusal:
-            form = _with_digest(form)
-            form.add_error(_own_field(form, refusal), str(refusal))
+            form = _refused(form, refusal)
         else:
             return redirect("admin:keys_keyoperation_change", operation.pk)
-    offered = offer(key, OperationKind.SIGN, now=now)
+    offered = offer(key, OperationKind.SIGN, now=timezone.now())
     return render(
         request,
         "keys/sign.html",
@@ -47,9 +38,23 @@ def sign(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     )
 
 
-def _own_field(form: SignForm, refusal: Exception) -> str | None:
+def _ask(request: HttpRequest, form: SignForm) -> KeyOperation:
+    return requests.request_signature(
+        key=form.key,
+        algorithm=form.cleaned_data["algorithm"],
+        digest=form.cleaned_data["digest_bytes"],
+        label=form.label_or_file,
+        actor=actor(request),
+        now=timezone.now(),
+    )
+
+
+def _refused(form: SignForm, refusal: Exception) -> SignForm:
+    """The form to show again, with the refusal at its field where it has that one."""
+    form = _with_digest(form)
     field = field_of(refusal)
-    return field if field in form.fields else None
+    form.add_error(field if field in form.fields else None, str(refusal))
+    return form
 
 
 def _with_digest(form: SignForm) -> SignForm:
