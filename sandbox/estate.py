@@ -80,12 +80,16 @@ class Estate:
         """Open the directory, making what is missing. Idempotent. Raises SandboxError for what is fixed."""
         options.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         estate = cls(options.data, Database(options.data / "sandbox.sqlite3"))
-        with estate.database.transaction():
-            estate._ensure_settings()
-            for hsm in options.hsms:
-                estate._ensure_hsm(hsm, options)
-            estate._ensure_default_app(clock.now(), [hsm.name for hsm in options.hsms])
-        estate._publish_control_token()
+        try:
+            with estate.database.transaction():
+                estate._ensure_settings()
+                for hsm in options.hsms:
+                    estate._ensure_hsm(hsm, options)
+                estate._ensure_default_app(clock.now(), [hsm.name for hsm in options.hsms])
+            estate._publish_control_token()
+        except BaseException:
+            estate.close()
+            raise
         return estate
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from sandbox.algorithms import CURVE_NAMES, CURVES, EC, KEY_TYPES, OCT, OCT_SIZE
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | bytes
 _PUBLIC_EXPONENTS = (3, 17, 257, 65537)
+# The service makes no keys of 1,024 bits, but was recorded taking one in.
+_IMPORTED_RSA_SIZES = (1024, *RSA_SIZES)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def from_jwk(jwk: dict[str, Any]) -> tuple[str, dict[str, str], bytes]:
 
 def _import_rsa(jwk: dict[str, Any]) -> tuple[dict[str, str], bytes]:
     n, e, d, p, q = (b64.decode_int(jwk[member]) for member in ("n", "e", "d", "p", "q"))
-    if n.bit_length() not in RSA_SIZES:
+    if n.bit_length() not in _IMPORTED_RSA_SIZES:
         raise errors.bad_parameter(f"Invalid key size: {n.bit_length()}")
     return _export(_rsa_from_numbers(n, e, d, p, q))
 

@@ -27,6 +27,8 @@ from types import TracebackType
 from typing import Any, Self
 from unittest.mock import patch
 
+from sandbox.cli import credentials
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -72,7 +74,7 @@ class SandboxServer:
         self._arguments += ["--retention-days", str(retention_days)] if retention_days is not None else []
         self._arguments += ["--token-lifetime", str(token_lifetime)] if token_lifetime is not None else []
         self._process: subprocess.Popen[str] | None = None
-        self._credentials: dict[str, Any] = {}
+        self._credentials: dict[str, object] = {}
 
     # -- life --
 
@@ -101,8 +103,8 @@ class SandboxServer:
                 env=environment,
             )
         self._await_ready(self._process)
-        self._credentials = self._read_credentials()
-        self.port = int(self._credentials["address"].rpartition(":")[2])
+        self._credentials = credentials(self.data)
+        self.port = int(str(self._credentials["address"]).rpartition(":")[2])
 
     def stop(self) -> int | None:
         """End it with SIGTERM; its exit status, None where it was not running."""
@@ -262,21 +264,6 @@ class SandboxServer:
         if "ready" not in line:
             self.kill()
             raise RuntimeError(f"the sandbox did not start: {(self.data / 'stderr.log').read_text()}")
-
-    def _read_credentials(self) -> dict[str, Any]:
-        command = [sys.executable, "-m", "sandbox", "credentials", "--json", "--data", str(self.data)]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=CALL_SECONDS,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        if done.returncode:
-            raise RuntimeError(f"no credentials: {done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
 
     def _end(self, how: str) -> int | None:
         process, self._process = self._process, None

@@ -1,8 +1,8 @@
 """Every recorded operation of the real service against the sandbox: status, headers, fields, forms, errors.
 
 Needs the recordings, which are no part of this tree: KEYMANAGER_RECORDINGS names their folder. Left out, as
-the sandbox does not offer them: secure key release, selective restore, preview versions, and setting a
-rotation policy.
+the sandbox does not offer them: secure key release, selective restore with what it blocks meanwhile, and
+preview versions.
 """
 
 import os

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from sandbox import admin
-from sandbox.estate import Estate
+from sandbox.clock import Clock
+from sandbox.estate import Estate, HsmOptions, Options, SandboxError
+from sandbox.hsm import HsmSettings
 from tests.sandbox.wire import Wire, b64, version_of
 from tests.sandbox_server import ROOT, SandboxServer
 
@@ -109,21 +111,26 @@ def test_taken_port(server: SandboxServer, tmp_path: Path) -> None:
 
 
 def test_what_was_fixed_at_creation_stays(tmp_path: Path) -> None:
-    for days in ("6", "91"):
-        refused = run("--port", "0", "--data", str(tmp_path / days), "--retention-days", days)
-        assert refused.returncode == 1
-        assert "7 to 90" in refused.stderr
-    with SandboxServer(data=tmp_path, retention_days=8, purge_protection=True):
-        pass
-    refused = run("--port", "0", "--data", str(tmp_path), "--retention-days", "9")
+    def prepare(**options: Any) -> HsmSettings:
+        estate = Estate.prepare(Options(tmp_path / "data", **options), Clock())
+        try:
+            return estate.hsm("localhost")
+        finally:
+            estate.close()
+
+    for days in (6, 91):
+        with pytest.raises(SandboxError, match="7 to 90"):
+            prepare(retention_days=days)
+    made = prepare(retention_days=8, purge_protection=True)
+    with pytest.raises(SandboxError, match=r"fixed when it was made \(8\)"):
+        prepare(retention_days=9)
+    with pytest.raises(SandboxError, match="security domain"):
+        prepare(hsms=(HsmOptions("localhost", "elsewhere"),))
+    assert prepare() == made, "protection stays on without the option"
+    assert (made.recovery_level, made.retention_days) == ("CustomizedRecoverable", 8)
+    refused = run("--port", "0", "--data", str(tmp_path / "data"), "--retention-days", "9")
     assert refused.returncode == 1
-    assert "fixed when it was made (8)" in refused.stderr
-    refused = run("--port", "0", "--data", str(tmp_path), "--hostname", "localhost=elsewhere")
-    assert refused.returncode == 1
-    assert "security domain" in refused.stderr
-    with SandboxServer(data=tmp_path) as server:
-        attributes = Wire(server).create("a")["attributes"]
-    assert (attributes["recoveryLevel"], attributes["recoverableDays"]) == ("CustomizedRecoverable", 8)
+    assert "use another data directory" in refused.stderr
 
 
 def test_credentials(server: SandboxServer) -> None:
@@ -150,6 +157,12 @@ def test_credentials_before_the_first_start(tmp_path: Path) -> None:
 
 def test_management_command_is_the_same_door(server: SandboxServer, tmp_path: Path) -> None:
     manage = ("manage.py", "sandbox")
+    command = [sys.executable, *manage, "--port", "0", "--data", str(tmp_path / "served")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Sandbox HSM ready at https://localhost:")
+        process.terminate()
+        assert process.wait(10) == 0
     done = run("credentials", "--json", "--data", str(server.data), program=manage)
     assert json.loads(done.stdout)["secret"] == server.secret
     failed = run("credentials", "--data", str(tmp_path), program=manage)
