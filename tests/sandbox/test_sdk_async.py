@@ -111,6 +111,24 @@ def test_curves(server: SandboxServer, name: str, curve: Any, algorithm: Signatu
     asyncio.run(run())
 
 
+def test_rsa_signatures_and_pages(server: SandboxServer, name: str) -> None:
+    async def run() -> None:
+        digest = hashlib.sha256(b"x").digest()
+        async with connected(server) as (client, shared):
+            key = await client.create_rsa_key(name, hardware_protected=True, size=3072)
+            async with CryptographyClient(key, **shared) as crypto:
+                for algorithm in (SignatureAlgorithm.rs256, SignatureAlgorithm.ps256):
+                    signed = await crypto.sign(algorithm, digest)
+                    assert len(signed.signature) == 384
+                    assert (await crypto.verify(algorithm, digest, signed.signature)).is_valid
+            for _ in range(11):
+                await client.create_oct_key(name, size=256, hardware_protected=True)
+            versions = [item.version async for item in client.list_properties_of_key_versions(name)]
+            assert len(set(versions)) == 12
+
+    asyncio.run(run())
+
+
 def test_symmetric_and_import(server: SandboxServer, name: str) -> None:
     async def run() -> None:
         async with connected(server) as (client, shared):
