@@ -79,15 +79,18 @@ class SandboxServer:
     # -- life --
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._forget()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._temporary:
-            shutil.rmtree(self.data, ignore_errors=True)
+        self._forget()
 
     def start(self) -> None:
         """Start and wait until it answers. A second start uses the first one's port."""
@@ -102,9 +105,17 @@ class SandboxServer:
                 cwd=self.data,
                 env=environment,
             )
-        self._await_ready(self._process)
-        self._credentials = credentials(self.data)
+        try:
+            self._await_ready(self._process)
+            self._credentials = credentials(self.data)
+        except BaseException:
+            self.kill()
+            raise
         self.port = int(str(self._credentials["address"]).rpartition(":")[2])
+
+    def _forget(self) -> None:
+        if self._temporary:
+            shutil.rmtree(self.data, ignore_errors=True)
 
     def stop(self) -> int | None:
         """End it with SIGTERM; its exit status, None where it was not running."""
@@ -262,7 +273,6 @@ class SandboxServer:
         ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
         line = process.stdout.readline() if ready else ""
         if "ready" not in line:
-            self.kill()
             raise RuntimeError(f"the sandbox did not start: {(self.data / 'stderr.log').read_text()}")
 
     def _end(self, how: str) -> int | None:
