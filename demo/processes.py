@@ -29,6 +29,7 @@ class Child:
     """One child process with its log file. ``start`` may be called again after the child has ended.
 
     ``user`` (root only) is the account to become before the command runs, in the directory ``/``.
+    With ``capture``, standard output does not go to the log: ``result`` hands it over.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Child:
         environment: Mapping[str, str],
         log: Path,
         user: str | None = None,
+        capture: bool = False,
     ) -> None:
         self.name = name
         self.command = tuple(command)
         self.environment = dict(environment)
         self.log = log
         self.user = user
+        self.capture = capture
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -58,8 +61,8 @@ class Child:
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.PIPE if self.capture else output,
+                stderr=output,
                 start_new_session=True,
             )
 
@@ -70,6 +73,22 @@ class Child:
 
         account = pwd.getpwnam(self.user)
         return f"{os.getpid()}:{account.pw_uid}:{account.pw_gid}"
+
+    def result(self, *, seconds: float) -> str:
+        """Wait for the end of a child started with ``capture``; what it wrote to standard output.
+
+        Raises ProcessFailed when it fails, or takes longer than ``seconds``; it is dead then.
+        """
+        if self._process is None:
+            raise ProcessFailed(f"{self.name} was never started")
+        try:
+            output, _ = self._process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as err:
+            self.kill()
+            raise ProcessFailed(f"{self.name} took longer than {seconds:g} s.\n{self.tail()}") from err
+        if self._process.returncode != 0:
+            raise ProcessFailed(self.obituary())
+        return output.decode()
 
     @property
     def pid(self) -> int:
@@ -101,6 +120,8 @@ class Child:
             return
         _kill_group(self._process.pid)
         self._process.wait(timeout=10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def stop(self, *, grace: float = 10.0) -> None:
         """SIGTERM, at most ``grace`` seconds to leave, then SIGKILL to what is left of the group."""

@@ -5,8 +5,6 @@ import json
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +16,6 @@ from typing import IO, Self
 from demo import prepare
 from demo.installation import Installation
 from demo.processes import (
-    ROOT,
     Child,
     ProcessFailed,
     accepts_socket,
@@ -33,6 +30,7 @@ from demo.report import say, step
 from demo.walk import Walk, WalkFailed
 
 WEB_PORT, SANDBOX_PORT = 8000, 8443
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_SECONDS = 60.0
 PREPARE_SECONDS = 120.0
 WALK_ACCOUNTS = ("walk-operator", "walk-administrator")
@@ -99,10 +97,11 @@ class Supervisor:
         self.home = home.resolve()
         self.once = once
         self.children: list[Child] = []
+        self._may_stop, self._stopping = True, False
 
     def run(self) -> int:
         """The whole demo; the exit code. Whatever happens, no process is left."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, self._stop)
         run = short_directory("key-manager-")
         try:
@@ -138,26 +137,25 @@ class Supervisor:
 
     def _start(self, *children: Child) -> tuple[Child, ...]:
         for child in children:
-            self.children.append(child)
-            child.start()
+            with self._signals_wait():
+                self.children.append(child)
+                child.start()
         return children
 
+    @contextmanager
+    def _signals_wait(self) -> Iterator[None]:
+        """A signal meanwhile stops us right after: in the midst of a start its process would be forgotten."""
+        self._may_stop = False
+        yield
+        self._may_stop = True
+        if self._stopping:
+            raise Stopped
+
     def _prepare(self, installation: Installation) -> dict[str, str]:
-        with (installation.home / "logs" / "prepare.log").open("ab") as log:
-            done = subprocess.run(  # noqa: S603  (our own module)
-                [sys.executable, "-m", "demo.prepare", "--home", str(self.home), "--renew", *WALK_ACCOUNTS],
-                cwd=ROOT,
-                env=installation.environment("web"),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                timeout=PREPARE_SECONDS,
-                check=False,
-            )
-        if done.returncode != 0:
-            words = (installation.home / "logs" / "prepare.log").read_text(errors="replace")
-            raise ProcessFailed(f"Preparing the installation failed:\n{words[-3000:]}")
-        return prepare.passwords(done.stdout.decode())
+        (child,) = self._start(installation.preparation("--renew", *WALK_ACCOUNTS))
+        made = prepare.passwords(child.result(seconds=PREPARE_SECONDS))
+        self.children.remove(child)
+        return made
 
     def _wait_ready(self, installation: Installation, broker: Child, sandbox: Child) -> None:
         checks = {
@@ -198,9 +196,11 @@ class Supervisor:
             say(f"Logs: {self.home / 'logs'}")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        self._stopping = True
+        for other in SIGNALS:
             signal.signal(other, signal.SIG_IGN)
-        raise Stopped
+        if self._may_stop:
+            raise Stopped
 
     def _end(self, run: Path) -> None:
         stop_all(reversed(self.children))

@@ -59,9 +59,16 @@ def _remove_directory() -> None:
 
 atexit.register(_remove_directory)
 
+(DIRECTORY / "data" / "static").mkdir(parents=True)
+
 import django  # noqa: E402
 
 django.setup()
+
+from django.conf import settings  # noqa: E402
+
+# Half a second less for every sign-in; whole stacks of processes hash as production does.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 from tests.audit.flushing import audit_lets_tests_flush  # noqa: E402, F401
 

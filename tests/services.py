@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import NoReturn, Self
 
 import pytest
 
+from demo import prepare
 from demo.installation import Installation
 from demo.processes import (
     Child,
@@ -295,13 +295,10 @@ class Stack:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _prepare(self) -> None:
-        from demo import prepare
-
-        command = [sys.executable, "-m", "demo.prepare", "--home", str(self.directory)]
-        done = self._run(command, role="web", seconds=90)
-        self.accounts = {
-            role: Account(role, password) for role, password in prepare.passwords(done.stdout).items()
-        }
+        child = self.installation.preparation()
+        child.start()
+        made = prepare.passwords(child.result(seconds=90))
+        self.accounts = {role: Account(role, password) for role, password in made.items()}
 
     # Processes ----------------------------------------------------------------------------------
 

@@ -91,6 +91,33 @@ def test_waiting_ends_at_its_time_limit(tmp_path: Path) -> None:
         wait_until(lambda: False, what="the moon is blue", seconds=0.2)
 
 
+def test_a_result_comes_from_standard_output_alone(tmp_path: Path) -> None:
+    code = "import sys; print('result'); print('remark', file=sys.stderr); sys.exit({})"
+    for status in (0, 3):
+        made = Child(
+            f"ends-{status}",
+            [sys.executable, "-S", "-c", code.format(status)],
+            environment=dict(os.environ),
+            log=tmp_path / f"{status}.log",
+            capture=True,
+        )
+        made.start()
+        if status == 0:
+            assert made.result(seconds=10) == "result\n"
+            assert made.tail() == "remark"
+        else:
+            with pytest.raises(ProcessFailed, match=r"ends-3 ended with exit code 3(.|\n)*remark"):
+                made.result(seconds=10)
+
+
+def test_a_result_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    slow = Child("slow", SLEEPER, environment=dict(os.environ), log=tmp_path / "x.log", capture=True)
+    slow.start()
+    with pytest.raises(ProcessFailed, match="slow took longer"):
+        slow.result(seconds=0.2)
+    assert not slow.alive
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="not proven: no orphans after kill -9 (needs Linux)")
 def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
