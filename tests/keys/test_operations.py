@@ -213,7 +213,8 @@ def test_a_purge_is_refused_when_the_backup_does_not_open(
     do(key, K.BACKUP)
     do(key, K.DELETE)
     backup = KeyBackup.objects.get()
-    backup.sealed_blob = bytes(backup.sealed_blob)[:-1] + b"\x00"
+    sealed = bytes(backup.sealed_blob)
+    backup.sealed_blob = sealed[:-1] + bytes([sealed[-1] ^ 1])
     backup.save()
     operation = do(key, K.PURGE)
     assert operation.state == OperationState.FAILED
