@@ -53,8 +53,10 @@ demo-reset: $(VENV)/installed-run
 # --- Proofs --------------------------------------------------------------------------------------
 
 test: $(VENV)/installed-dev debian-packages
-	KEYMANAGER_TEST_DATABASE=sqlite KEYMANAGER_TEST_ONLY_DATABASE=1 $(PYTEST) -m 'not long'
-	$(PYTEST) -m 'not long'
+	@status=0; set -x; \
+	KEYMANAGER_TEST_DATABASE=sqlite KEYMANAGER_TEST_ONLY_DATABASE=1 $(PYTEST) -m 'not long' || status=1; \
+	$(PYTEST) -m 'not long' || status=1; \
+	{ set +x; exit $$status; } 2>/dev/null
 
 test-long: $(VENV)/installed-dev debian-packages
 	$(BIN)/python -m pytest -m long --timeout 3600
@@ -65,6 +67,7 @@ debian-packages:
 
 lint: export KEYMANAGER_DEMO := 1
 lint: export KEYMANAGER_SECRET_KEY := lint
+lint: export KEYMANAGER_DATABASE_URL := sqlite://:memory:
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
