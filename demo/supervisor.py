@@ -5,6 +5,7 @@ import json
 import secrets
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ from demo.walk import Walk, WalkFailed
 
 WEB_PORT, SANDBOX_PORT = 8000, 8443
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Linux takes 107 bytes, macOS 103.
+LONGEST_SOCKET_PATH = 100
 READY_SECONDS = 60.0
 PREPARE_SECONDS = 120.0
 WALK_ACCOUNTS = ("walk-operator", "walk-administrator")
@@ -90,6 +93,15 @@ def reset(home: Path) -> None:
             shutil.rmtree(home)
 
 
+def socket_folder(home: Path) -> Path:
+    """Where the broker's socket goes: at home, unless that makes its path too long for a socket."""
+    folder = home / "run"
+    if len(str(folder / "broker.sock")) > LONGEST_SOCKET_PATH:
+        return short_directory("key-manager-")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
 class Supervisor:
     """Owns every process of one demo from start to stop."""
 
@@ -97,50 +109,62 @@ class Supervisor:
         self.home = home.resolve()
         self.once = once
         self.children: list[Child] = []
+        self._sockets: Path | None = None
         self._may_stop, self._stopping = True, False
 
     def run(self) -> int:
         """The whole demo; the exit code. Whatever happens, no process is left."""
         for number in SIGNALS:
             signal.signal(number, self._stop)
-        run = short_directory("key-manager-")
         try:
             with owned(self.home):
-                return self._run(run)
+                return self._owning()
+        except Stopped:
+            return 130 if self.once else 0
+        except InUse as err:
+            say(str(err))
+            return 1
+
+    def _owning(self) -> int:
+        try:
+            return self._run(socket_folder(self.home))
         except Stopped:
             say("Stopping.")
-            return 130 if self.once else 0
-        except (InUse, ProcessFailed, WalkFailed) as err:
+            raise
+        except (ProcessFailed, WalkFailed) as err:
             self._explain(err)
             return 1
         finally:
-            self._end(run)
+            self._may_stop = False
+            stop_all(reversed(self.children))
+            if self._sockets is not None:
+                shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def _run(self, run: Path) -> int:
+    def _run(self, sockets: Path) -> int:
+        self._sockets = sockets
         shutil.rmtree(self.home / "logs", ignore_errors=True)
-        installation = Installation(home=self.home, run=run, **vars(State.load(self.home)))
+        installation = Installation(home=self.home, run=sockets, **vars(State.load(self.home)))
         with step("Processes that need no database: broker, sandbox HSM"):
-            broker, sandbox = self._start(installation.broker(), installation.sandbox())
+            self._start(installation.broker(), installation.sandbox())
         with step("Sealing keys, tables, licence, accounts"):
             passwords = self._prepare(installation)
         with step("Console, worker and beat"):
             self._start(installation.web(), installation.worker(), installation.beat())
-            self._wait_ready(installation, broker, sandbox)
+            self._wait_ready(installation)
         self._introduce(installation, passwords)
         Walk(installation, passwords=passwords).run()
         if self.once:
             stop_all(reversed(self.children))
             say("DEMO OK")
             return 0
-        say(f"\nThe console is at {installation.url} - Ctrl-C stops it. Logs: {self.home / 'logs'}")
+        self._show_the_way(installation)
         return self._watch()
 
-    def _start(self, *children: Child) -> tuple[Child, ...]:
+    def _start(self, *children: Child) -> None:
         for child in children:
             with self._signals_wait():
                 self.children.append(child)
                 child.start()
-        return children
 
     @contextmanager
     def _signals_wait(self) -> Iterator[None]:
@@ -152,12 +176,13 @@ class Supervisor:
             raise Stopped
 
     def _prepare(self, installation: Installation) -> dict[str, str]:
-        (child,) = self._start(installation.preparation("--renew", *WALK_ACCOUNTS))
+        child = installation.preparation("--renew", *WALK_ACCOUNTS)
+        self._start(child)
         made = prepare.passwords(child.result(seconds=PREPARE_SECONDS))
         self.children.remove(child)
         return made
 
-    def _wait_ready(self, installation: Installation, broker: Child, sandbox: Child) -> None:
+    def _wait_ready(self, installation: Installation) -> None:
         checks = {
             "the broker": lambda: accepts_socket(installation.broker_socket),
             "the sandbox HSM": lambda: accepts_tcp(installation.sandbox_port),
@@ -178,6 +203,17 @@ class Supervisor:
             say("These passwords are shown once. `make demo-reset` makes new ones and forgets all data.\n")
         else:
             say("The accounts keep their passwords of the first run; `make demo-reset` starts afresh.\n")
+
+    def _show_the_way(self, installation: Installation) -> None:
+        credentials = f"{Path(sys.executable)} -m sandbox credentials --data {installation.sandbox_data}"
+        say(f"\nOpen {installation.url} and sign in as operator or administrator. Where to click:")
+        say(f"  {installation.url}/cryptosources/cryptosource/   the crypto source, its connection test")
+        say(f"  {installation.url}/keys/managedkey/              the walk's keys; generate, sign, back up")
+        say(f"  {installation.url}/keys/keyoperation/            what each operation did")
+        say("What the form of a crypto source of your own wants to know, the sandbox HSM tells:")
+        say(f"  {credentials}")
+        say(f"Logs: {self.home / 'logs'}")
+        say("Ctrl-C stops it.")
 
     def _watch(self) -> int:
         """Stay until somebody stops us or a process ends. Raises ProcessFailed for the latter."""
@@ -201,7 +237,3 @@ class Supervisor:
             signal.signal(other, signal.SIG_IGN)
         if self._may_stop:
             raise Stopped
-
-    def _end(self, run: Path) -> None:
-        stop_all(reversed(self.children))
-        shutil.rmtree(run, ignore_errors=True)
