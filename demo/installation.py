@@ -77,8 +77,9 @@ class Installation:
             "KEYMANAGER_BROKER_URL": self.broker_url,
             "KEYMANAGER_PUBLIC_KEYS_FILE": str(self.sealing_keys / "public.json"),
             "KEYMANAGER_LICENCE_ISSUER_KEYS_FILE": str(self.issuer_keys),
-            "KEYMANAGER_HSM_HOSTS": f"{self.sandbox_host}=https://{self.sandbox_host}",
-            "KEYMANAGER_TOKEN_HOSTS": self.sandbox_host,
+            # A real HSM in Azure's public cloud may be tried from the demo, too.
+            "KEYMANAGER_HSM_HOSTS": f"{self.sandbox_host}=https://{self.sandbox_host},.managedhsm.azure.net",
+            "KEYMANAGER_TOKEN_HOSTS": f"{self.sandbox_host},login.microsoftonline.com",
             "KEYMANAGER_TRUSTED_ORIGINS": self.url,
         }
         if role == "worker":

@@ -102,6 +102,15 @@ def socket_folder(home: Path) -> Path:
     return folder
 
 
+def last_error(log: Path) -> str:
+    """The last event that a process logged as an error; empty without one."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    for line in reversed(lines):
+        if '"level": "error"' in line:
+            return str(json.loads(line)["event"])
+    return ""
+
+
 class Supervisor:
     """Owns every process of one demo from start to stop."""
 
@@ -228,6 +237,8 @@ class Supervisor:
         for child in self.children:
             if not child.alive and child.name not in str(err):
                 say(child.obituary())
+            elif child.alive and (event := last_error(child.log)):
+                say(f"{child.name} logged: {event}")
         if self.children:
             say(f"Logs: {self.home / 'logs'}")
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from demo.processes import ROOT, free_port, short_directory, wait_until
+from demo.supervisor import last_error
 from demo.walk import verify
 from tests.infra.test_services import is_alive
 
@@ -195,3 +196,10 @@ def test_the_walk_believes_no_signature_unseen() -> None:
     verify(pem, signature, b"document")
     with pytest.raises(InvalidSignature):
         verify(pem, signature, b"another document")
+
+
+def test_the_last_error_in_a_log_is_found(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    assert last_error(log) == ""
+    log.write_text('banner\n{"event": "broke", "level": "error"}\n{"event": "went on", "level": "info"}\n')
+    assert last_error(log) == "broke"
