@@ -8,7 +8,7 @@ PostgreSQL programs the suite falls back to SQLite and says so.
 import atexit
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -118,8 +118,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("this run is on SQLite")
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Generator[None, None, None]:
     """List at the end which proofs were skipped because this machine lacks a tool."""
+    yield
     reasons = [_skip_reason(report) for report in terminalreporter.stats.get("skipped", [])]
     missing = sorted({reason for reason in reasons if reason.startswith(NOT_PROVEN)})
     if not CHOSEN and DATABASE == "sqlite":

@@ -147,11 +147,11 @@ def test_a_free_port_is_the_preferred_one_unless_taken() -> None:
         assert free_port(port) != port
 
 
-def test_each_test_process_has_a_database_of_its_own() -> None:
+def test_each_test_process_has_settings_of_its_own() -> None:
     """Under xdist a worker must not read its settings with the environment of the controller."""
     from django.conf import settings
 
     from tests.conftest import DIRECTORY
 
-    assert str(DIRECTORY) in str(settings.DATABASES["default"])
+    assert DIRECTORY in settings.DATA_DIR.parents
     assert str(DIRECTORY) in settings.PUBLIC_KEYS_FILE
