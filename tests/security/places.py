@@ -136,36 +136,52 @@ def _flat(rows: Any) -> bytes:
 
 
 class Postgres(Database):
+    """A database of its own on the server. The server's catalogues, which hold names only, are left out."""
+
+    OURS = """
+        SELECT pg_relation_filepath(pg_class.oid) FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE relkind IN ('r', 'i', 't') AND (nspname IN ('public', 'pg_toast') OR relname = 'pg_statistic')
+    """
+
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
         self.url = server.create_database(f"secrets-{token_hex(4)}")
+        self._began = self._log_position()
 
     def run(self, statement: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement.encode())
 
-    def files(self) -> Places:
-        """The database's own files, the write-ahead log and the server's log."""
-        self.run("CHECKPOINT")
+    def _query(self, statement: str) -> list[Any]:
         with psycopg.connect(self.url) as connection:
-            row = connection.execute(
-                "SELECT oid FROM pg_database WHERE datname = current_database()"
-            ).fetchone()
-        assert row is not None
-        folders = [self.server.data / "base" / str(row[0]), self.server.data / "pg_wal"]
-        found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-        found.append(self.server.directory / "postgres.log")
-        return {f"postgres/{path.parent.name}/{path.name}": path.read_bytes() for path in found}
+            return connection.execute(statement.encode()).fetchall()
+
+    def _log_position(self) -> tuple[str, int]:
+        """The segment of the write-ahead log, and how many bytes of it are written."""
+        name, offset = self._query("SELECT * FROM pg_walfile_name_offset(pg_current_wal_insert_lsn())")[0]
+        return str(name), int(offset)
+
+    def files(self) -> Places:
+        """The tables' and indexes' files, the write-ahead log since the beginning, and the server's log."""
+        self.run("CHECKPOINT")
+        names = [str(name) for (name,) in self._query(self.OURS) if name]
+        found = {f"postgres/{name}": (self.server.data / name).read_bytes() for name in names}
+        found["postgres/log"] = (self.server.directory / "postgres.log").read_bytes()
+        return found | self._write_ahead_log()
+
+    def _write_ahead_log(self) -> Places:
+        (first, skipped), (last, written) = self._began, self._log_position()
+        found = {}
+        for path in (self.server.data / "pg_wal").iterdir():
+            if path.is_file() and first <= path.name <= last:
+                data = path.read_bytes()[: written if path.name == last else None]
+                found[f"postgres/pg_wal/{path.name}"] = data[skipped if path.name == first else 0 :]
+        return found
 
     def rows(self) -> Places:
-        with psycopg.connect(self.url) as connection:
-            tables = connection.execute(
-                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-            ).fetchall()
-            return {
-                f"table {name}": _flat(connection.execute(f'SELECT * FROM "{name}"'.encode()))
-                for (name,) in tables
-            }
+        tables = self._query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        return {f"table {name}": _flat(self._query(f'SELECT * FROM "{name}"')) for (name,) in tables}
 
 
 # --- Broker --------------------------------------------------------------------------------------

@@ -97,7 +97,9 @@ def test_files(traces: Traces, database: Database) -> None:
     if isinstance(database, Sqlite):
         expected |= {"data/keymanager.sqlite3", "data/keymanager.sqlite3-wal"}
     assert expected <= traces.files.keys()
-    for place in ("broker/appendonlydir/", "data/beat-schedule"):
+    beginnings = ["broker/appendonlydir/", "data/beat-schedule"]
+    beginnings += ["postgres/base/", "postgres/pg_wal/"] if isinstance(database, Postgres) else []
+    for place in beginnings:
         assert any(name.startswith(place) for name in traces.files), sorted(traces.files)
     assert finds(traces, traces.files) == {}
 
