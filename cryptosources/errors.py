@@ -48,8 +48,6 @@ class SourceInUse(SourceError):
 
     def __init__(self, friendly_name: str, keys: int) -> None:
         depend = "1 key depends" if keys == 1 else f"{keys} keys depend"
-        super().__init__(
-            f"“{friendly_name}” cannot be deleted: {depend} on it. "
-            "Make it Inactive instead, or delete its keys first."
-        )
+        reason = f"{depend} on it" if keys else "the records of keys it once had are kept with it"
+        super().__init__(f"“{friendly_name}” cannot be deleted: {reason}. Make it Inactive instead.")
         self.keys = keys

@@ -114,19 +114,19 @@ class SourceForm(forms.Form):
     backup_restore = forms.BooleanField(
         label="Enable Key Backup & Restore",
         required=False,
-        help_text="Every key is backed up when it is made, and restored for a signature. "
-        "An HSM restores at most 10 keys a second, so signing becomes slower.",
+        help_text="Every key is backed up when it is made, and the backup is verified. In this version keys "
+        "stay in the HSM; removing them between signatures comes with a later one.",
     )
     keep_after_signing = forms.BooleanField(
         label="Do not instantly remove key from Azure after signing",
         required=False,
-        help_text="A key in regular use stays in the HSM, and its next signature needs no restore.",
+        help_text="For keys in regular use. Stored now, and followed once keys are removed between signatures.",
     )
     remove_after_seconds = forms.IntegerField(
         label="Remove the keys after (seconds)",
         min_value=1,
         widget=SecondsInput(attrs={"step": 1}),
-        help_text="Counted from the last signature; then the key is purged from the HSM. "
+        help_text="Counted from the last signature. "
         f"Below {SHORT_SECONDS} or above {LONG_SECONDS:,} you are warned.",
         error_messages={
             "invalid": "Enter a whole number of seconds, at least 1.",

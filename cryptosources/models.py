@@ -64,8 +64,10 @@ def protecting_relations() -> "list[models.ManyToOneRel]":
 
 
 def _count(relation: "models.ManyToOneRel") -> models.Subquery:
+    """Rows that stand on the source. A model may say with ``needs_source``, a Q, which of them still do."""
     name = relation.field.name
-    rows = relation.related_model._base_manager.filter(**{name: models.OuterRef("pk")}).order_by()
+    standing = getattr(relation.related_model, "needs_source", Q())
+    rows = relation.related_model._base_manager.filter(standing, **{name: models.OuterRef("pk")}).order_by()
     return models.Subquery(rows.values(name).annotate(count=models.Count("pk")).values("count"))
 
 

@@ -50,6 +50,16 @@ class OperationState(StrEnum):
     FAILED = "failed"
 
 
+#: In a generate operation's memo: the create was sent and not refused, so the key may be in the HSM.
+CREATE_SENT: Final = "create_sent"
+#: In an operation's memo: how many attempts at the current step ended with a known outcome.
+KNOWN_ENDS: Final = "known_ends"
+#: Operations that move the key itself: when one ends in doubt, nobody knows where the key is.
+MOVES: Final = frozenset(
+    {OperationKind.DELETE, OperationKind.RECOVER, OperationKind.PURGE, OperationKind.RESTORE}
+)
+
+
 #: States in which an operation still owes work.
 UNDER_WAY: Final = (OperationState.PENDING, OperationState.RUNNING)
 
@@ -80,11 +90,12 @@ _STEPS: Final[dict[OperationKind, tuple[Step, ...]]] = {
 }
 _FROM: Final[dict[OperationKind, frozenset[Residency]]] = {
     OperationKind.GENERATE: frozenset({Residency.CREATING, Residency.NOT_CREATED}),
-    OperationKind.BACKUP: frozenset({Residency.RESIDENT}),
+    # From FAULTED, what looks at the HSM first and takes the key as it finds it; never a purge.
+    OperationKind.BACKUP: frozenset({Residency.RESIDENT, Residency.FAULTED}),
     OperationKind.DELETE: frozenset({Residency.RESIDENT, Residency.FAULTED}),
     OperationKind.RECOVER: frozenset({Residency.DELETED}),
     OperationKind.PURGE: frozenset({Residency.DELETED}),
-    OperationKind.RESTORE: frozenset({Residency.ABSENT}),
+    OperationKind.RESTORE: frozenset({Residency.ABSENT, Residency.FAULTED}),
     OperationKind.ROTATE: frozenset({Residency.RESIDENT}),
     OperationKind.SIGN: frozenset({Residency.RESIDENT}),
 }

@@ -68,6 +68,8 @@ class ManagedKey(models.Model):
     updated_at = models.DateTimeField()
 
     objects = ManagedKeyQuerySet.as_manager()
+    #: Which rows still need their source's HSM; the others are history.
+    needs_source: ClassVar = ~Q(residency__in=[str(r) for r in sorted(NAME_FREE)])
 
     class Meta:
         ordering: ClassVar = ["name"]
@@ -213,6 +215,7 @@ class KeyOperation(models.Model):
     finished_at = models.DateTimeField(null=True, blank=True)
     error = models.TextField(blank=True)
     error_code = models.CharField(max_length=100, blank=True)
+    remedy = models.TextField(blank=True, help_text="The next thing to do about the error.")
     request_id = models.CharField(max_length=100, blank=True)
 
     objects = KeyOperationQuerySet.as_manager()

@@ -183,11 +183,26 @@ def update_source(
             changes["status"] = SourceStatus.ACTIVE if active else SourceStatus.INACTIVE
         if not changes:
             return source
+        _require_same_hsm(source, changes)
         _write(source, changes, actor, now)
         _record("source.updated", source, actor, now, _differences(before, source, changes))
         if "status" in changes:
             _record(_SWITCHED[SourceStatus(source.status)], source, actor, now, {})
     return source
+
+
+def _require_same_hsm(source: CryptoSource, changes: Mapping[str, object]) -> None:
+    """Keys live in the HSM where they were made: another address would make them seem gone."""
+    keys = keys_of(source_id=source.pk) if "dns_name" in changes else 0
+    if keys:
+        stand = "1 key stands" if keys == 1 else f"{keys} keys stand"
+        raise InvalidSource(
+            {
+                "dns_name": [
+                    f"{stand} on this source, in the HSM at this address. Make a new crypto source instead."
+                ]
+            }
+        )
 
 
 def _at_revision(source_id: uuid.UUID, revision: int, name: str) -> CryptoSource:
@@ -283,7 +298,7 @@ def delete_source(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> str:
             if not deleted.get(CryptoSource._meta.label):
                 raise SourceGone(source.friendly_name)
     except (ProtectedError, IntegrityError) as error:  # a key was made in this very moment
-        raise SourceInUse(source.friendly_name, max(1, keys_of(source_id=source_id))) from error
+        raise SourceInUse(source.friendly_name, keys_of(source_id=source_id)) from error
     return source.friendly_name
 
 

@@ -1,11 +1,14 @@
 """The page that generates a key."""
 
+from datetime import datetime
+
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
 from cryptosources.models import CryptoSource
+from cryptosources.services.gate import licence_refusal
 from keys.forms import GenerateForm
 from keys.pages.page import OPERATE_KEYS, REFUSALS, actor, field_of, needs, render
 from keys.services import requests
@@ -30,6 +33,13 @@ def generate(request: HttpRequest) -> HttpResponseBase:
         "keys/generate.html",
         title="Generate a key",
         form=form,
-        sources=sources,
+        sources=_with_refusals(sources, now),
         back_url=reverse("admin:keys_managedkey_changelist"),
     )
+
+
+def _with_refusals(sources: list[CryptoSource], now: datetime) -> list[tuple[CryptoSource, str]]:
+    """Each source with the licence's reason against it; empty when it is licensed."""
+    kinds = {source.provider_kind for source in sources}
+    reasons = {kind: licence_refusal(kind=kind, now=now) for kind in kinds}
+    return [(source, reasons[source.provider_kind]) for source in sources]

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from keys import wording
-from keys.lifecycle import OperationState, Step
+from keys.lifecycle import OperationKind, OperationState, Step
 from keys.models import KeyOperation
 from keys.pages.key import download
 from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, live, needs, render
@@ -121,6 +121,8 @@ def _verify_url(operation: KeyOperation, signature: SignatureView) -> str:
 
 def can_retry(operation: KeyOperation) -> bool:
     """Whether the services would take it up again: it failed, and nothing else was done since."""
+    if operation.what is OperationKind.PURGE:
+        return False  # Whoever purges types the key's name.
     if operation.state != OperationState.FAILED or not operation.exclusive:
         return operation.state == OperationState.FAILED
     since = operation.key.operations.filter(exclusive=True, requested_at__gt=operation.requested_at)
@@ -144,7 +146,9 @@ def _step_line(operation: KeyOperation, step: Step, index: int, current: int) ->
         OperationState.RUNNING: "running",
         OperationState.FAILED: "failed",
     }[OperationState(operation.state)]
-    return StepLine(label, outcome, detail=operation.error, code=operation.error_code)
+    return StepLine(
+        label, outcome, detail=operation.error, code=operation.error_code, remedy=operation.remedy
+    )
 
 
 def took(operation: KeyOperation, *, now: datetime) -> timedelta:

@@ -11,8 +11,9 @@ from django.conf import settings
 from cryptosources.providers.api import FullProvider, KeyInfo, KeyRef, KeyState
 from cryptosources.providers.errors import KeyMismatch, KeyNotFound
 from cryptosources.services.connections import provider_for
+from cryptosources.services.gate import require_usable
 from keys.lifecycle import OperationState, Residency
-from keys.models import Installation, KeyOperation, KeyVersion, ManagedKey
+from keys.models import Installation, KeyOperation, ManagedKey
 
 INSTALLATION_TAG = "keymanager-installation"
 KEY_TAG = "keymanager-key"
@@ -57,6 +58,20 @@ class StepContext:
         """What marks the key as ours in the HSM: no personal data, the HSM may copy tags anywhere."""
         return {INSTALLATION_TAG: str(Installation.objects.get().pk), KEY_TAG: str(self.key.pk)}
 
+    def guard_use(self) -> None:
+        """Gate and guard, directly before a call that an Inactive or unlicensed source must not make."""
+        require_usable(source=self.key.source, now=self.clock())
+        self.guard()
+
+    def remember(self, **found: object) -> None:
+        """Commit what later attempts must know, before the HSM is asked. ClaimLost when overtaken."""
+        self.operation.memo = {**self.operation.memo, **found}
+        changed = KeyOperation.objects.filter(
+            pk=self.operation.pk, claim_token=self.token, state=OperationState.RUNNING
+        ).update(memo=self.operation.memo)
+        if not changed:
+            raise ClaimLost
+
     def guard(self) -> None:
         """Renew the claim just before an HSM call; ClaimLost when it is no longer ours.
 
@@ -84,18 +99,34 @@ class StepContext:
     def require_ours(self, info: KeyInfo) -> None:
         """Nothing that this console did not make is ever changed: KeyMismatch otherwise.
 
-        A version on record with the same public key is proof; the tags must not name somebody else.
+        Proof is a version on record whose public key the HSM confirms; where none is on record yet, tags
+        that name this installation and this row. Tags that name somebody else are always a mismatch.
         """
-        recorded = KeyVersion.objects.filter(key=self.key, version=info.ref.version or "").first()
         foreign_tag = any(info.tags.get(tag, value) != value for tag, value in self.tags.items())
-        same_key = recorded is not None and bytes(recorded.public_key_der) == info.public_key_der
-        if foreign_tag or not same_key:
+        if foreign_tag or not self._proven(info):
             raise KeyMismatch(
                 f"The HSM's key {self.key.name} is not the one on record: its tags or its public key differ.",
                 operation=self.operation.step,
                 key=self.key.name,
                 request_id=info.request_id,
             )
+
+    def _proven(self, info: KeyInfo) -> bool:
+        recorded = self.key.versions.filter(version=info.ref.version or "").first()
+        if recorded is not None:
+            return bytes(recorded.public_key_der) == info.public_key_der
+        newest = self.key.versions.first()
+        if newest is None:
+            return self.is_ours(info)
+        if info.state is not KeyState.ACTIVE:
+            return False
+        # Somebody added a version outside this console: an older one on record still proves whose key it is.
+        self.guard()
+        try:
+            known = self.provider.describe_key(KeyRef(self.key.name, newest.version))
+        except KeyNotFound:
+            return False
+        return known.public_key_der == bytes(newest.public_key_der)
 
     def require_live(self) -> KeyInfo:
         """The live key, ours; StepFailed with what was found when it is not live."""

@@ -6,7 +6,9 @@ task then sends the operation again and the step looks before it acts.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -20,10 +22,25 @@ from audit.actors import Actor, ActorKind
 from audit.services import Outcome, record
 from cryptosources.errors import SourceError
 from cryptosources.providers.errors import KeyMismatch, OutcomeUnknown, ProviderError
-from keys.lifecycle import OperationKind, OperationState, Residency, Step
+from cryptosources.services.gate import require_licensed
+from keys.lifecycle import (
+    CREATE_SENT,
+    KNOWN_ENDS,
+    MOVES,
+    UNDER_WAY,
+    OperationKind,
+    OperationState,
+    Residency,
+    Step,
+)
 from keys.models import KeyOperation, ManagedKey
 from keys.services import dispatch, writes
-from keys.services.context import ClaimLost, StepContext, StepFailed, claim_end
+from keys.services.context import (
+    ClaimLost,
+    StepContext,
+    StepFailed,
+    claim_end,
+)
 from keys.services.steps import STEPS, Write
 from licensing.services import FeatureNotLicensed
 from secretstore.errors import SecretStoreError
@@ -37,31 +54,48 @@ _LONGEST_PAUSE = 60.0
 def perform(*, operation_id: UUID, clock: Callable[[], datetime]) -> None:
     """Carry out the current step of an operation, if it is due and nobody else holds it.
 
-    Idempotent: a doubled, late or stray message finds nothing to claim.
+    Idempotent: a doubled, late or stray message finds nothing to claim. An error of ours is raised again
+    after the claim is given up, so that it is logged and the operation still ends after its attempts.
     """
     token = _claim(operation_id, clock())
     if token is None:
         return
     operation = KeyOperation.objects.select_related("key__source").get(pk=operation_id)
     context = StepContext(operation, token, clock)
-    bound = log.bind(operation=str(operation_id), kind=operation.kind, step=operation.step)
+    try:
+        _attempt(context)
+    except ClaimLost:
+        log.warning("operation.claim_lost", operation=str(operation_id), step=operation.step)
+    except Exception as error:
+        _break_off(context, error)
+        raise
+
+
+def _attempt(context: StepContext) -> None:
+    operation = context.operation
     try:
         if operation.attempts > settings.MAX_ATTEMPTS:
             raise StepFailed(f"Given up after {settings.MAX_ATTEMPTS} attempts.", code="attempts")
+        _require_licence(context)
         write = STEPS[Step(operation.step)](context)
         _settle(context, write)
-    except ClaimLost:
-        bound.warning("operation.claim_lost")
     except SoftTimeLimitExceeded:
         _not_done(context, OutcomeUnknown("The step took longer than a task may.", code="time limit"))
     except ProviderError as error:
         _not_done(context, error)
     except StepFailed as error:
-        _fail(context, error.message, code=error.code, residency=error.residency)
+        _fail(context, _Failure(error.message, code=error.code, residency=error.residency))
     except (SourceError, FeatureNotLicensed, SecretStoreError) as error:
-        _fail(context, str(error), code=type(error).__name__)
+        _fail(context, _Failure(str(error), code=type(error).__name__))
     else:
-        bound.info("operation.step_done")
+        log.info("operation.step_done", operation=str(operation.pk), kind=operation.kind, step=operation.step)
+
+
+def _require_licence(context: StepContext) -> None:
+    """What a person asked for needs the licence when it is carried out, too; gated steps look themselves."""
+    operation = context.operation
+    if not operation.what.gated and operation.actor_kind != ActorKind.SYSTEM:
+        require_licensed(kind=operation.key.source.provider_kind, now=context.clock())
 
 
 def _claim(operation_id: UUID, now: datetime) -> UUID | None:
@@ -100,7 +134,9 @@ def _settle(context: StepContext, write: Write) -> None:
     )
     with transaction.atomic():
         _lock_key(context)
-        _release(context, attempts=0, sends=0, error="", error_code="", **changes)
+        _release(context, attempts=0, sends=0, error="", error_code="", remedy="", **changes)
+        operation.memo = {name: found for name, found in operation.memo.items() if name != KNOWN_ENDS}
+        KeyOperation.objects.filter(pk=operation.pk).update(memo=operation.memo)
         write(now)
         if done:
             _audit(operation, Outcome.SUCCEEDED, {}, now)
@@ -108,80 +144,127 @@ def _settle(context: StepContext, write: Write) -> None:
             dispatch.send_on_commit(operation_id=operation.pk)
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why an operation ends. ``outcome_known`` False: this attempt may have taken effect."""
+
+    message: str
+    code: str = ""
+    request_id: str = ""
+    remedy: str = ""
+    residency: Residency | None = None
+    outcome_known: bool = True
+
+
 def _not_done(context: StepContext, error: ProviderError) -> None:
     """A provider error: pause and try again where that may help, fail otherwise."""
     if error.retryable and context.operation.attempts < settings.MAX_ATTEMPTS:
         _pause(context, error)
         return
-    residency = Residency.FAULTED if isinstance(error, KeyMismatch) else None
-    _fail(context, error.message, code=error.code, residency=residency, request_id=error.request_id)
+    failure = _Failure(
+        error.message,
+        code=error.code,
+        request_id=error.request_id,
+        remedy=error.remedy,
+        residency=Residency.FAULTED if isinstance(error, KeyMismatch) else None,
+        outcome_known=error.outcome_known,
+    )
+    _fail(context, failure)
 
 
 def _pause(context: StepContext, error: ProviderError) -> None:
     now = context.clock()
-    wait = min(2.0 ** (context.operation.attempts - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311  (jitter, not a secret)
+    operation = context.operation
+    wait = min(2.0 ** (operation.attempts - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311  (jitter, not a secret)
     until = now + timedelta(seconds=max(wait, min(error.retry_after or 0.0, 300.0)))
-    try:
-        with transaction.atomic():
-            _release(
-                context,
-                state=OperationState.PENDING,
-                not_before=until,
-                due_at=until,
-                error=error.message,
-                error_code=error.code[:100],
-                request_id=error.request_id[:100],
-            )
-    except ClaimLost:
-        return
+    known = operation.memo.get(KNOWN_ENDS, 0) + error.outcome_known
+    with transaction.atomic():
+        _release(
+            context,
+            state=OperationState.PENDING,
+            not_before=until,
+            due_at=until,
+            memo={**operation.memo, KNOWN_ENDS: known},
+            error=error.message,
+            error_code=error.code[:100],
+            request_id=error.request_id[:100],
+            remedy=error.remedy,
+        )
     log.warning(
         "operation.paused",
-        operation=str(context.operation.pk),
-        step=context.operation.step,
+        operation=str(operation.pk),
+        step=operation.step,
         error=type(error).__name__,
         code=error.code,
-        attempts=context.operation.attempts,
+        attempts=operation.attempts,
     )
 
 
-def _fail(
-    context: StepContext,
-    message: str,
-    *,
-    code: str = "",
-    residency: Residency | None = None,
-    request_id: str = "",
-) -> None:
+def _break_off(context: StepContext, error: Exception) -> None:
+    """An error of ours: give the claim up, and end the operation when its attempts are spent.
+
+    The key stays where it is on record: the error may come from that very write.
+    """
+    problem = OutcomeUnknown(f"An error of ours ended the step ({type(error).__name__}); the log has it.")
+    with suppress(ClaimLost):
+        if context.operation.attempts < settings.MAX_ATTEMPTS:
+            _pause(context, problem)
+        else:
+            _end(context, _Failure(problem.message, code=type(error).__name__), place=False)
+
+
+def _fail(context: StepContext, failure: _Failure) -> None:
     """End the operation with its reason, and the key where it was found."""
+    _end(context, failure, place=True)
+
+
+def _end(context: StepContext, failure: _Failure, *, place: bool) -> None:
     now = context.clock()
     operation = context.operation
-    try:
-        with transaction.atomic():
-            _lock_key(context)
-            _release(
-                context,
-                state=OperationState.FAILED,
-                finished_at=now,
-                error=message,
-                error_code=code[:100],
-                request_id=request_id[:100],
-            )
-            _place_after_failure(operation, residency, message, now)
-            _audit(operation, Outcome.FAILED, {"reason": message, "code": code, "request": request_id}, now)
-    except ClaimLost:
-        return
-    log.warning("operation.failed", operation=str(operation.pk), step=operation.step, code=code)
+    with transaction.atomic():
+        _lock_key(context)
+        if place:
+            _place_after_failure(operation, failure, now)
+        _release(
+            context,
+            state=OperationState.FAILED,
+            finished_at=now,
+            error=failure.message,
+            error_code=failure.code[:100],
+            request_id=failure.request_id[:100],
+            remedy=failure.remedy,
+        )
+        details = {"reason": failure.message, "code": failure.code, "request": failure.request_id}
+        _audit(operation, Outcome.FAILED, details, now)
+    log.warning("operation.failed", operation=str(operation.pk), step=operation.step, code=failure.code)
 
 
-def _place_after_failure(
-    operation: KeyOperation, residency: Residency | None, message: str, now: datetime
-) -> None:
-    if residency is None and operation.kind == OperationKind.GENERATE:
-        # The first attempt ended with a clear refusal: nothing was made. Anything else needs a look.
-        refused = operation.step == Step.CREATE and operation.attempts <= 1
-        residency = Residency.NOT_CREATED if refused else Residency.FAULTED
-    if residency is not None:
-        writes.faulted(operation.key, residency, message, now=now)
+def _place_after_failure(operation: KeyOperation, failure: _Failure, now: datetime) -> None:
+    residency = failure.residency or _residency_in_doubt(operation, failure)
+    if residency is not None and _may_place(operation):
+        writes.faulted(operation.key, residency, failure.message, now=now)
+
+
+def _residency_in_doubt(operation: KeyOperation, failure: _Failure) -> Residency | None:
+    """Where the key is when the step itself could not tell; None: where it is on record.
+
+    A create that was never sent, or refused, made nothing. A step that moves the key and had an attempt
+    without a known end (no answer, a killed worker) may have moved it: a person must look.
+    """
+    if operation.what is OperationKind.GENERATE:
+        sent = operation.memo.get(CREATE_SENT, False)
+        return Residency.FAULTED if sent else Residency.NOT_CREATED
+    doubtful = operation.attempts - 1 > operation.memo.get(KNOWN_ENDS, 0) or not failure.outcome_known
+    return Residency.FAULTED if doubtful and operation.what in MOVES else None
+
+
+def _may_place(operation: KeyOperation) -> bool:
+    """A signature runs beside other operations: what it saw is old news when one of those moved the key."""
+    if operation.exclusive:
+        return True
+    moved_since = Q(state__in=[s.value for s in UNDER_WAY]) | Q(finished_at__gt=operation.requested_at)
+    others = operation.key.operations.filter(moved_since, exclusive=True)
+    return operation.key.where is Residency.RESIDENT and not others.exists()
 
 
 def _lock_key(context: StepContext) -> None:
@@ -199,7 +282,7 @@ def _release(context: StepContext, **changes: object) -> None:
         raise ClaimLost
 
 
-def _audit(operation: KeyOperation, outcome: Outcome, details: dict[str, object], now: datetime) -> None:
+def _audit(operation: KeyOperation, outcome: Outcome, details: Mapping[str, object], now: datetime) -> None:
     actor = Actor(ActorKind(operation.actor_kind), operation.actor_identifier, operation.actor_name)
     record(
         action=f"key.{operation.kind}",

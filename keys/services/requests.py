@@ -5,14 +5,17 @@ sends the id to a worker after the commit. Nothing here talks to an HSM.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from audit.actors import Actor
 from audit.services import Outcome, record
+from cryptosources.errors import SourceError
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import (
     DigestMismatch,
@@ -22,9 +25,39 @@ from cryptosources.providers.algorithms import (
 )
 from cryptosources.providers.api import ProviderKind
 from cryptosources.services.gate import require_licensed, require_usable
-from keys.lifecycle import NAME_FREE, OperationKind, OperationState, Residency, allowed, steps
+from keys.lifecycle import (
+    KNOWN_ENDS,
+    NAME_FREE,
+    OperationKind,
+    OperationState,
+    Residency,
+    allowed,
+    steps,
+)
 from keys.models import KeyOperation, ManagedKey
 from keys.services import dispatch
+from licensing.services import FeatureNotLicensed
+
+P = ParamSpec("P")
+#: Form fields whose errors are slips of the pen; a wrongly typed name before a purge is not.
+_SLIPS = frozenset({"name", "digest", "algorithm"})
+_NAME_TAKEN = "This source already has a key of that name."
+
+
+def _recorded(ask: Callable[P, KeyOperation]) -> Callable[P, KeyOperation]:
+    """Record a refusal as well: who tried what, and why not. Slips in a form's fields are no attempts."""
+
+    @wraps(ask)
+    def asking(*args: P.args, **asked: P.kwargs) -> KeyOperation:
+        try:
+            with transaction.atomic():
+                return ask(*args, **asked)
+        except (OperationRefused, SourceError, FeatureNotLicensed) as refusal:
+            if getattr(refusal, "field", "") not in _SLIPS:
+                _record_refusal(asked, str(refusal))
+            raise
+
+    return asking
 
 
 class OperationRefused(Exception):
@@ -36,7 +69,7 @@ class OperationRefused(Exception):
         self.field = field
 
 
-@transaction.atomic
+@_recorded
 def generate_key(
     *, source: CryptoSource, name: str, algorithm: KeyAlgorithm, actor: Actor, now: datetime
 ) -> KeyOperation:
@@ -51,11 +84,15 @@ def generate_key(
         updated_at=now,
     )
     _require_new_name(key)
-    key.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            key.save(force_insert=True)
+    except IntegrityError as error:  # somebody else asked for the same name in this very moment
+        raise OperationRefused(_NAME_TAKEN, field="name") from error
     return _open(key, OperationKind.GENERATE, {"algorithm": algorithm.value}, actor, now)
 
 
-@transaction.atomic
+@_recorded
 def request_operation(*, key: ManagedKey, kind: OperationKind, actor: Actor, now: datetime) -> KeyOperation:
     """Ask for backup, delete, recover, restore or rotate (purge and sign have doors of their own)."""
     if kind in (OperationKind.GENERATE, OperationKind.PURGE, OperationKind.SIGN):
@@ -63,7 +100,7 @@ def request_operation(*, key: ManagedKey, kind: OperationKind, actor: Actor, now
     return _open(_locked(key), kind, {}, actor, now)
 
 
-@transaction.atomic
+@_recorded
 def request_purge(*, key: ManagedKey, typed_name: str, actor: Actor, now: datetime) -> KeyOperation:
     """Ask for a purge. The person has typed the key's name: their word when no verified backup exists.
 
@@ -81,7 +118,7 @@ def request_purge(*, key: ManagedKey, typed_name: str, actor: Actor, now: dateti
     return _open(key, OperationKind.PURGE, {"override_by": override}, actor, now)
 
 
-@transaction.atomic
+@_recorded
 def request_signature(
     *, key: ManagedKey, algorithm: SignatureAlgorithm, digest: bytes, label: str, actor: Actor, now: datetime
 ) -> KeyOperation:
@@ -106,22 +143,29 @@ def request_signature(
     return _open(key, OperationKind.SIGN, parameters, actor, now)
 
 
-@transaction.atomic
+@_recorded
 def retry_operation(*, operation: KeyOperation, actor: Actor, now: datetime) -> KeyOperation:
     """Take a failed operation up again at the step that failed; only a key's latest one of its kind."""
     key = _locked(operation.key)
     operation = KeyOperation.objects.select_for_update().get(pk=operation.pk)
     if operation.state != OperationState.FAILED:
         raise OperationRefused("Only a failed operation can be tried again.")
-    if operation.exclusive and key.operations.filter(exclusive=True).latest("requested_at") != operation:
+    if operation.what is OperationKind.PURGE:
+        raise OperationRefused("Ask for the purge anew: whoever purges types the key's name.")
+    if operation.exclusive and key.operations.filter(exclusive=True, requested_at__gt=operation.requested_at):
         raise OperationRefused("Something else was done with this key since; ask for the operation anew.")
     _require_gate(key, operation.what, now)
     _require_nothing_under_way(key, operation.what)
+    if key.where is Residency.NOT_CREATED:
+        _require_new_name(key)
+        key.residency = Residency.CREATING
+        key.save(update_fields=["residency"])
     operation.state = OperationState.PENDING
     operation.attempts, operation.sends = 0, 0
     operation.not_before = operation.finished_at = None
     operation.due_at = dispatch.next_look(now=now, sends=0)
-    operation.error = operation.error_code = ""
+    operation.error = operation.error_code = operation.remedy = ""
+    operation.memo.pop(KNOWN_ENDS, None)
     operation.save()
     _audit(operation, actor, Outcome.REQUESTED, {"retry": True, "step": operation.step}, now)
     dispatch.send_on_commit(operation_id=operation.pk)
@@ -137,9 +181,9 @@ def _require_new_name(key: ManagedKey) -> None:
         key.clean_fields(exclude=["source"])
     except ValidationError as error:
         raise OperationRefused(" ".join(error.messages), field="name") from error
-    taken = ManagedKey.objects.filter(source=key.source, name__iexact=key.name)
+    taken = ManagedKey.objects.filter(source=key.source, name__iexact=key.name).exclude(pk=key.pk)
     if taken.exclude(residency__in=[r.value for r in NAME_FREE]).exists():
-        raise OperationRefused("This source already has a key of that name.", field="name")
+        raise OperationRefused(_NAME_TAKEN, field="name")
 
 
 def _require_gate(key: ManagedKey, kind: OperationKind, now: datetime) -> None:
@@ -182,6 +226,31 @@ def _open(
     _audit(operation, actor, Outcome.REQUESTED, _shown(parameters), now)
     dispatch.send_on_commit(operation_id=operation.pk)
     return operation
+
+
+def _record_refusal(asked: Mapping[str, Any], reason: str) -> None:
+    """In a transaction of its own: the refused one was rolled back."""
+    operation: KeyOperation | None = asked.get("operation")
+    key: ManagedKey | None = operation.key if operation else asked.get("key")
+    subject: ManagedKey | CryptoSource = key or asked["source"]
+    kind = operation.kind if operation else asked.get("kind", _KINDS[bool(key), "digest" in asked])
+    record(
+        action=f"key.{kind}",
+        actor=asked["actor"],
+        subject_type="managed key" if key else "crypto source",
+        subject_id=str(subject.pk),
+        subject_name=str(subject),
+        outcome=Outcome.REFUSED,
+        details={"reason": reason},
+        now=asked["now"],
+    )
+
+
+_KINDS = {
+    (False, False): OperationKind.GENERATE,
+    (True, False): OperationKind.PURGE,
+    (True, True): OperationKind.SIGN,
+}
 
 
 def _shown(parameters: Mapping[str, object]) -> dict[str, object]:

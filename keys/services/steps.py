@@ -21,10 +21,11 @@ from cryptosources.providers.errors import (
     KeyNameReserved,
     KeyNotFound,
     OutcomeUnknown,
+    ProviderError,
 )
 from cryptosources.providers.signatures import signature_is_valid
 from cryptosources.services.gate import require_usable
-from keys.lifecycle import Residency, Step
+from keys.lifecycle import CREATE_SENT, Residency, Step
 from keys.models import KeyBackup, KeyVersion
 from keys.services import use, writes
 from keys.services.context import StepContext, StepFailed, residency_found
@@ -40,19 +41,33 @@ def create(step: StepContext) -> Write:
     _require_gate(step)
     info = step.look()
     if info is None:
-        step.guard()
-        spec = KeySpec(step.key.name, KeyAlgorithm(step.key.algorithm), step.tags)
-        info = step.provider.create_key(spec)
-    elif not step.is_ours(info):
+        info = _create(step)
+        versions = [info]
+    elif step.is_ours(info):
+        step.remember(**{CREATE_SENT: True})
+        versions = _versions(step)
+    else:
         where = "live" if info.state is KeyState.ACTIVE else "soft-deleted"
         raise StepFailed(
             f"The HSM already has a {where} key of this name that this console did not create. "
             "Choose another name.",
             residency=Residency.NOT_CREATED,
         )
-    versions = _versions(step)
     resident = Step(step.operation.steps[-1]) is Step.CREATE
     return lambda now: writes.created(step.key, info, versions, resident=resident, now=now)
+
+
+def _create(step: StepContext) -> KeyInfo:
+    """Send the create, remembering it first: from then on the key may be there, unless it is refused."""
+    sent_before = step.operation.memo.get(CREATE_SENT, False)
+    step.guard_use()
+    step.remember(**{CREATE_SENT: True})
+    try:
+        return step.provider.create_key(KeySpec(step.key.name, KeyAlgorithm(step.key.algorithm), step.tags))
+    except ProviderError as error:
+        if error.outcome_known and not sent_before:
+            step.remember(**{CREATE_SENT: False})
+        raise
 
 
 def back_up(step: StepContext) -> Write:
@@ -103,15 +118,17 @@ def verify_backup(step: StepContext) -> Write:
 def delete(step: StepContext) -> Write:
     """Soft-delete the key, if it is live and ours. A key that is gone already counts as deleted."""
     info = step.look()
+    versions: list[KeyInfo] = []
     if info is not None and info.state is KeyState.ACTIVE:
         step.require_ours(info)
+        versions = _versions(step)
         step.guard()
         step.provider.delete_key(step.ref)
         info = step.look()
         if info is not None and info.state is KeyState.ACTIVE:
             raise _not_settled(step)
     found = residency_found(step.key, info)
-    return lambda now: writes.removed(step.key, found, info, now=now)
+    return lambda now: writes.removed(step.key, found, info, versions, now=now)
 
 
 def recover(step: StepContext) -> Write:
@@ -156,7 +173,7 @@ def restore(step: StepContext) -> Write:
         return _bring_back(step, info)
     if step.key.verified_backup is None:
         raise StepFailed("No verified backup of this key is kept here.", residency=Residency.FAULTED)
-    step.guard()
+    step.guard_use()
     try:
         info = step.provider.restore_key(_opened(step, step.key.verified_backup))
     except (KeyAlreadyExists, KeyNameReserved) as error:
@@ -180,9 +197,10 @@ def note_versions(step: StepContext) -> Write:
 def rotate(step: StepContext) -> Write:
     """Add a version, unless one has been added since the versions were noted."""
     _require_gate(step)
+    step.require_live()
     known = set(step.operation.memo["versions"])
-    if not [ref for ref in _listed(step) if ref.version not in known]:
-        step.guard()
+    if {ref.version for ref in _listed(step)} <= known:
+        step.guard_use()
         step.provider.rotate_key(step.ref)
     versions = _versions(step)
     return lambda now: writes.rotated(step.key, versions, now=now)
@@ -193,12 +211,11 @@ def sign(step: StepContext) -> Write:
 
     A repeat after a crash may make the HSM sign twice; only one result is ever written.
     """
-    _require_gate(step)
     parameters = step.operation.parameters
     algorithm = SignatureAlgorithm(parameters["algorithm"])
     digest = base64.b64decode(parameters["digest"])
     version = KeyVersion.objects.get(key=step.key, version=parameters["version"])
-    step.guard()
+    step.guard_use()
     try:
         signature = step.provider.sign_digest(KeyRef(step.key.name, version.version), digest, algorithm)
     except KeyNotFound:
@@ -245,9 +262,10 @@ def _require_gate(step: StepContext) -> None:
 def _bring_back(step: StepContext, info: KeyInfo) -> Write:
     """A soft-deleted key of ours is recovered; a live one is taken as it is."""
     if info.state is KeyState.SOFT_DELETED:
-        step.guard()
+        step.guard_use()
         info = step.provider.recover_key(step.ref)
         step.require_ours(info)
+    _require_all_versions(step)
     return lambda now: writes.resident(step.key, info, now=now)
 
 

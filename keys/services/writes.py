@@ -40,8 +40,16 @@ def verified(key: ManagedKey, backup: KeyBackup, proof: str, *, now: datetime) -
         _save(key, now)
 
 
-def removed(key: ManagedKey, residency: Residency, info: KeyInfo | None, *, now: datetime) -> None:
+def removed(
+    key: ManagedKey,
+    residency: Residency,
+    info: KeyInfo | None,
+    versions: Sequence[KeyInfo],
+    *,
+    now: datetime,
+) -> None:
     """The key is not live any more: soft-deleted, or gone altogether."""
+    _add_versions(key, versions)
     key.scheduled_purge_at = info.scheduled_purge_at if info else None
     if residency is Residency.FAULTED:
         residency = Residency.PURGED
@@ -65,9 +73,8 @@ def resident(key: ManagedKey, info: KeyInfo, *, now: datetime) -> None:
 
 
 def rotated(key: ManagedKey, versions: Sequence[KeyInfo], *, now: datetime) -> None:
-    """A version was added. Older backups lack it, so none is the key's verified backup any more."""
-    if _add_versions(key, versions):
-        key.verified_backup = None
+    """A version was added."""
+    _add_versions(key, versions)
     _place(key, Residency.RESIDENT, now)
 
 
@@ -85,8 +92,11 @@ def faulted(key: ManagedKey, residency: Residency, reason: str, *, now: datetime
     _place(key, residency, now, fault=reason if residency is Residency.FAULTED else "")
 
 
-def _add_versions(key: ManagedKey, versions: Sequence[KeyInfo]) -> bool:
-    """Record versions not on record yet, newest becomes current; True when there were any."""
+def _add_versions(key: ManagedKey, versions: Sequence[KeyInfo]) -> None:
+    """Record versions not on record yet; the newest becomes current.
+
+    Older backups lack them, so none is the key's verified backup any more.
+    """
     known = set(key.versions.values_list("version", flat=True))
     new = [info for info in versions if info.ref.version not in known and info.public_key_der]
     new.sort(key=_age)
@@ -99,7 +109,7 @@ def _add_versions(key: ManagedKey, versions: Sequence[KeyInfo]) -> bool:
         )
     if new:
         key.current_version = new[-1].ref.version or ""
-    return bool(new)
+        key.verified_backup = None
 
 
 def _age(info: KeyInfo) -> tuple[float, str]:

@@ -16,7 +16,7 @@ K, R = OperationKind, Residency
         (R.ABSENT, (K.RESTORE,)),
         (R.PURGED, ()),
         (R.NOT_CREATED, ()),
-        (R.FAULTED, (K.DELETE,)),
+        (R.FAULTED, (K.BACKUP, K.DELETE, K.RESTORE)),
     ],
 )
 def test_what_is_possible_where(residency: Residency, kinds: tuple[OperationKind, ...]) -> None:

@@ -186,7 +186,7 @@ class SignIn:
             return self._made_credential().get_token_info(scope, options=options)
         except (AzureError, ValueError) as err:
             failure = self._explain(err)
-            if isinstance(failure, AuthenticationFailed):
+            if isinstance(failure, AuthenticationFailed) and self._transport.refusal is not None:
                 self._refused = (time.monotonic() + _REFUSAL_SECONDS, failure)
             raise failure from err
 
@@ -217,6 +217,9 @@ class SignIn:
         while cause is not None:
             if isinstance(cause, ProviderError):
                 return cause
+            if cause.__class__.__name__ == "SoftTimeLimitExceeded":
+                # The worker's own time limit, which azure-identity wraps like any failure to sign in.
+                raise cause
             if isinstance(cause, AzureError) and not isinstance(cause, ClientAuthenticationError):
                 unanswered = cause
             cause = cause.__cause__
