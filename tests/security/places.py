@@ -44,7 +44,9 @@ def processes(stack: Stack) -> Places:
     for name in stack.children:
         for pid in pids(stack, name):
             for what in ("cmdline", "environ"):
-                found[f"{name} {pid} {what}"] = Path(f"/proc/{pid}/{what}").read_bytes()
+                # A pool may replace a process while we look.
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    found[f"{name} {pid} {what}"] = Path(f"/proc/{pid}/{what}").read_bytes()
     return found
 
 

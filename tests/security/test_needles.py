@@ -19,7 +19,7 @@ from django.core import signing
 
 from tests.security.needles import CHUNK, Hunt
 from tests.security.places import Monitor, Postgres, Sqlite, WatchedPerson, broker_values, memory
-from tests.services import Broker, PostgresServer
+from tests.services import Broker, PostgresServer, not_proven
 
 SECRET = "q7~" + secrets.token_urlsafe(28)
 BLOB = secrets.token_bytes(9000)
@@ -140,4 +140,4 @@ def test_in_a_processes_memory() -> None:
     try:
         assert any(planted in part for part in memory(os.getpid()))
     except PermissionError:
-        pytest.skip("not proven: a look into a process's memory (needs the right to look)")
+        not_proven("a look into a process's memory (needs the right to look)")
