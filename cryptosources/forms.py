@@ -120,7 +120,7 @@ class SourceForm(forms.Form):
     keep_after_signing = forms.BooleanField(
         label="Do not instantly remove key from Azure after signing",
         required=False,
-        help_text="For keys in regular use. Stored now, and followed once keys are removed between signatures.",
+        help_text="For keys in regular use. Stored now, and followed once keys leave between signatures.",
     )
     remove_after_seconds = forms.IntegerField(
         label="Remove the keys after (seconds)",

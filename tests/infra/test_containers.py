@@ -18,7 +18,7 @@ from demo.processes import ROOT, Child, accepts_socket, free_port, stop_all, wai
 from deploy import healthcheck
 from tests.services import Broker, PostgresServer, not_proven
 
-WORKERS = ("worker-operations", "worker-upkeep")
+WORKERS = ("worker-operations", "worker-checks", "worker-upkeep")
 APP = ("migrate", "web", "beat", *WORKERS)
 VALUES = {
     "KEYMANAGER_SECRET_KEY": secrets.token_urlsafe(50),

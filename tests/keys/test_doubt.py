@@ -167,9 +167,9 @@ def test_a_restore_that_stays_in_doubt_is_a_fault_and_has_a_way_out(
     key.refresh_from_db()
     assert key.where is R.FAULTED, "it may be in the HSM: the record must not say absent"
     hsm._failures.clear()
-    assert do(key, K.RESTORE).state == OperationState.SUCCEEDED
-    key.refresh_from_db()
-    assert key.where is R.RESIDENT
+    restored = do(key, K.RESTORE)
+    assert restored.state == OperationState.SUCCEEDED
+    assert restored.key.where is R.RESIDENT
 
 
 def test_a_delete_refused_with_known_outcome_leaves_the_key_resident(
