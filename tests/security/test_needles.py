@@ -57,7 +57,7 @@ def test_base64_at_any_alignment(hunt: Hunt, offset: int) -> None:
     assert hunt.search(base64.b64encode(b"x" * offset + SECRET.encode() + b"tail")) == {"secret"}
 
 
-@pytest.mark.parametrize("dress", DRESSES.keys() - TEXT_ONLY)
+@pytest.mark.parametrize("dress", sorted(DRESSES.keys() - TEXT_ONLY))
 def test_any_forty_bytes_of_a_blob(hunt: Hunt, dress: str) -> None:
     for start in (0, 1, 4321, len(BLOB) - 40):
         assert hunt.search(b"blob: " + DRESSES[dress](BLOB[start : start + 40])) == {"blob"}
