@@ -70,6 +70,13 @@ from django.conf import settings  # noqa: E402
 # Half a second less for every sign-in; whole stacks of processes hash as production does.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+# A file, as in use: Django's own choice for tests, a database in memory, locks its tables at once and
+# never waits when two threads meet.
+if DATABASE == "sqlite":
+    from django.db import connection
+
+    connection.settings_dict["TEST"]["NAME"] = str(DIRECTORY / "tests.sqlite3")
+
 from tests.audit.flushing import audit_lets_tests_flush  # noqa: E402, F401
 
 
