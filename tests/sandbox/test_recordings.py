@@ -1,7 +1,7 @@
 """Every recorded operation of the real service against the sandbox: status, headers, fields, forms, errors.
 
-Needs the recordings, which are no part of this tree: KEYMANAGER_RECORDINGS names their folder. Left out, as
-the sandbox does not offer them: secure key release, selective restore with what it blocks meanwhile, and
+Needs the recordings, which are no part of this tree: KEYMANAGER_TEST_RECORDINGS names their folder. Left out,
+as the sandbox does not offer them: secure key release, selective restore with what it blocks meanwhile, and
 preview versions.
 """
 
@@ -15,8 +15,8 @@ import pytest
 from tests.sandbox.recordings import Exchange, Replay, Session, load, load_directory
 from tests.sandbox.wire import Answer, Wire
 
-VARIABLE = "KEYMANAGER_RECORDINGS"
-FOLDER = os.environ.get(VARIABLE) or os.environ.get("KEYMANAGER_TEST_RECORDINGS")
+VARIABLE = "KEYMANAGER_TEST_RECORDINGS"
+FOLDER = os.environ.get(VARIABLE)
 SESSIONS = load(Path(FOLDER)) if FOLDER else []
 DIRECTORY = load_directory(Path(FOLDER)) if FOLDER else []
 needs_recordings = pytest.mark.skipif(
