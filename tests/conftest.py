@@ -8,6 +8,7 @@ PostgreSQL programs the suite falls back to SQLite and says so.
 import atexit
 import os
 import shutil
+import sys
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -226,3 +227,14 @@ def licence(db: None) -> None:
     folder = DIRECTORY / "licence"
     call_command("make_licence", "--out", str(folder), stdout=StringIO())
     call_command("install_licence", str(folder / "licence.jws"), stdout=StringIO())
+
+
+@pytest.fixture(autouse=True)
+def forgotten_challenges() -> None:
+    """Azure's client remembers for the whole process which tenant an address asked for.
+
+    Servers of different tests get the same port now and then, with another tenant behind it.
+    """
+    cache = sys.modules.get("azure.keyvault.keys._shared.http_challenge_cache")
+    if cache is not None:
+        cache.clear()
