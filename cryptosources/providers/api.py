@@ -45,6 +45,7 @@ class Right(StrEnum):
     READ_DELETED = "read_deleted"
     RECOVER = "recover"
     ROTATE = "rotate"
+    UPDATE = "update"
 
 
 class KeyState(StrEnum):

@@ -42,7 +42,7 @@ NO_WORKER: Final = (
 )
 
 _EVERY_SOURCE: Final = frozenset(
-    {Right.CREATE, Right.READ, Right.SIGN, Right.DELETE, Right.READ_DELETED, Right.ROTATE}
+    {Right.CREATE, Right.READ, Right.SIGN, Right.DELETE, Right.READ_DELETED, Right.ROTATE, Right.UPDATE}
 )
 _BACKUP_RESTORE: Final = frozenset({Right.BACKUP, Right.RESTORE, Right.PURGE, Right.RECOVER})
 

@@ -243,6 +243,15 @@ def test_an_error_of_ours_ends_the_test_and_is_not_swallowed(
     )
 
 
+def test_every_source_must_be_allowed_to_change_validity_and_tags() -> None:
+    source = make_source(memory_settings("Plain"))
+    provider = provider_for(source=source)
+    assert isinstance(provider, MemoryProvider)
+    provider.hsm.deny(Right.UPDATE)
+    test = run(request(source))
+    assert [stored["name"] for stored in test.steps if stored["outcome"] == "failed"] == ["right:update"]
+
+
 @pytest.mark.parametrize("right", [Right.BACKUP, Right.RESTORE, Right.PURGE, Right.RECOVER])
 def test_backup_and_restore_needs_more_rights(right: Right) -> None:
     plain = make_source(memory_settings("Plain"))

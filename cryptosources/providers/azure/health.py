@@ -265,6 +265,7 @@ class ConnectionTest:
             Right.READ_DELETED: ("GET", f"deletedkeys/{name}", None),
             Right.RECOVER: ("POST", f"deletedkeys/{name}/recover", None),
             Right.ROTATE: ("POST", f"keys/{name}/rotate", None),
+            Right.UPDATE: ("PATCH", f"keys/{name}/", {"tags": {}}),
         }[right]
         self._send(method, path, body)
 

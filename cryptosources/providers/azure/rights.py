@@ -22,6 +22,7 @@ DATA_ACTIONS: Final = {
     Right.READ_DELETED: "keys/deletedKeys/read/action",
     Right.RECOVER: "keys/deletedKeys/recover/action",
     Right.ROTATE: "keys/rotate/action",
+    Right.UPDATE: "keys/write/action",
 }
 LABELS: Final = {
     Right.CREATE: "create keys",
@@ -34,6 +35,7 @@ LABELS: Final = {
     Right.READ_DELETED: "read deleted keys",
     Right.RECOVER: "recover deleted keys",
     Right.ROTATE: "rotate keys",
+    Right.UPDATE: "change validity and tags",
 }
 _ALL_KEYS: Final = frozenset({"/", "/keys"})
 
