@@ -2,11 +2,30 @@
 
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from typing import Final
 
 from cryptosources.models import CryptoSource
 
-EXPIRY_WARNING_DAYS: Final = 30
+
+class ExpiryZone(StrEnum):
+    """How near the end of a Key is; the nearer, the more urgent."""
+
+    ENDED = "ended"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    LATER = "later"
+
+
+#: The last day of each zone, in whole days from today; the one place that knows these numbers.
+EXPIRY_ZONE_DAYS: Final = {
+    ExpiryZone.ENDED: -1,
+    ExpiryZone.WEEK: 7,
+    ExpiryZone.MONTH: 30,
+    ExpiryZone.QUARTER: 90,
+}
+EXPIRY_WARNING_DAYS: Final = EXPIRY_ZONE_DAYS[ExpiryZone.MONTH]
 
 INACTIVE_STOPS: Final = (
     "Inactive stops at once, queued work included: generating and rotating keys, signing, restoring and "
@@ -30,13 +49,29 @@ def status_badge(source: CryptoSource) -> Badge:
 def expiry_badge(source: CryptoSource, today: date) -> Badge | None:
     """How long the Key is still good for; None for a source without one."""
     days = source.secret_days_left(today)
-    if days is None:
-        return None
+    return None if days is None else days_badge(days)
+
+
+def days_badge(days: int) -> Badge:
+    """So many whole days until an end; negative when it has passed."""
     if days < 0:
         return Badge("bad", f"ended {_days(-days)} ago")
-    if days == 0:
-        return Badge("bad", "ends today")
-    return Badge("warn" if days <= EXPIRY_WARNING_DAYS else "ok", f"{_days(days)} left")
+    text = f"{_days(days)} left" if days else "ends today"
+    return Badge(_ZONE_BADGES[expiry_zone(days)], text)
+
+
+def expiry_zone(days: int) -> ExpiryZone:
+    """The zone of an end that is so many whole days away."""
+    return next((zone for zone, last in EXPIRY_ZONE_DAYS.items() if days <= last), ExpiryZone.LATER)
+
+
+_ZONE_BADGES: Final = {
+    ExpiryZone.ENDED: "bad",
+    ExpiryZone.WEEK: "bad",
+    ExpiryZone.MONTH: "warn",
+    ExpiryZone.QUARTER: "ok",
+    ExpiryZone.LATER: "ok",
+}
 
 
 def health_badge(healthy: bool | None) -> Badge | None:
