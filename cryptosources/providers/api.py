@@ -30,6 +30,7 @@ class Capability(StrEnum):
     BACKUP = "backup"
     PURGE = "purge"
     ROTATE = "rotate"
+    UPDATE = "update"
 
 
 class Right(StrEnum):
@@ -70,10 +71,30 @@ class KeyRef:
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """What to create. ``tags`` are written to the HSM in clear: no personal data."""
+    """What to create, enabled. ``tags`` are written to the HSM in clear: no personal data.
+
+    The key signs from ``not_before`` until just before ``expires_at``, where they are given: aware, and
+    whole seconds (a fraction is cut off).
+    """
 
     name: str
     algorithm: KeyAlgorithm
+    tags: dict[str, str] = field(default_factory=dict)
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAttributes:
+    """All that may change on a version: whether and when it signs, and its tags.
+
+    It is the whole of it: a date of None removes the date, and a tag that is missing goes. Dates and
+    tags as in :class:`KeySpec`.
+    """
+
+    enabled: bool = True
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -230,11 +251,26 @@ class SupportsRotation(Protocol):
     """Capability.ROTATE."""
 
     def rotate_key(self, ref: KeyRef) -> KeyInfo:
-        """Add a version. Not idempotent: list the versions before trying again."""
+        """Add a version with the tags of the one before, enabled, without dates.
+
+        Not idempotent: list the versions before trying again.
+        """
         ...
 
     def list_versions(self, name: str) -> Iterator[KeyInfo]: ...
 
 
-class FullProvider(CryptoProvider, SupportsBackup, SupportsPurge, SupportsRotation, Protocol):
+@runtime_checkable
+class SupportsUpdate(Protocol):
+    """Capability.UPDATE."""
+
+    def update_key(self, ref: KeyRef, attributes: KeyAttributes) -> KeyInfo:
+        """Set the attributes of one version (the latest unless one is named). Idempotent. KeyNotFound.
+
+        The answer tells what the HSM holds now; compare it, for an HSM may keep what it was to change.
+        """
+        ...
+
+
+class FullProvider(CryptoProvider, SupportsBackup, SupportsPurge, SupportsRotation, SupportsUpdate, Protocol):
     """A provider with every capability: what Azure Managed HSM and the in-memory one are."""

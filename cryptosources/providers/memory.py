@@ -21,6 +21,7 @@ from cryptosources.providers.api import (
     Capability,
     Clock,
     HealthStep,
+    KeyAttributes,
     KeyBackup,
     KeyInfo,
     KeyRef,
@@ -49,7 +50,9 @@ from cryptosources.providers.memory_keys import (
     new_version,
     parse,
     public_der,
+    require_usable,
     sign,
+    with_attributes,
 )
 
 
@@ -165,7 +168,7 @@ class MemoryProvider:
     """The provider over one :class:`MemoryHsm`."""
 
     kind = ProviderKind.MEMORY
-    capabilities = frozenset({Capability.BACKUP, Capability.PURGE, Capability.ROTATE})
+    capabilities = frozenset({Capability.BACKUP, Capability.PURGE, Capability.ROTATE, Capability.UPDATE})
 
     def __init__(self, config: MemoryConfig, *, clock: Clock, timeouts: Timeouts) -> None:
         self._config = config
@@ -213,8 +216,9 @@ class MemoryProvider:
         """KeyAlreadyExists | KeyNameReserved."""
         with self._operation(Right.CREATE, spec.name) as now:
             self.hsm.require_free(spec.name, Right.CREATE)
-            version = new_version(spec.algorithm, now)
-            key = StoredKey(spec.name, spec.algorithm, (version,), now, dict(spec.tags))
+            wanted = KeyAttributes(True, spec.not_before, spec.expires_at, spec.tags)
+            version = new_version(spec.algorithm, wanted, now)
+            key = StoredKey(spec.name, spec.algorithm, (version,), now)
             self.hsm.keys[spec.name] = key
             return self._info(key)
 
@@ -236,9 +240,10 @@ class MemoryProvider:
     def sign_digest(self, ref: KeyRef, digest: bytes, algorithm: SignatureAlgorithm) -> Signature:
         """KeyNotFound | UnsupportedOperation when key and algorithm do not fit | DigestMismatch."""
         require_digest(algorithm, digest)
-        with self._operation(Right.SIGN, ref.name):
+        with self._operation(Right.SIGN, ref.name) as now:
             key = self.hsm.live(ref.name, Right.SIGN)
             version = find_version(key, ref.version, Right.SIGN)
+            require_usable(key, version, now)
         if algorithm not in signature_algorithms(key.algorithm):
             raise UnsupportedOperation(
                 f"A key of type {key.algorithm} cannot sign with {algorithm}.",
@@ -302,9 +307,18 @@ class MemoryProvider:
         """KeyNotFound."""
         with self._operation(Right.ROTATE, ref.name) as now:
             key = self.hsm.live(ref.name, Right.ROTATE)
-            versions = (*key.versions, new_version(key.algorithm, now))
+            inherited = KeyAttributes(tags=key.tags)
+            versions = (*key.versions, new_version(key.algorithm, inherited, now))
             self.hsm.keys[ref.name] = replace(key, versions=versions, updated_at=now)
             return self._info(self.hsm.keys[ref.name])
+
+    def update_key(self, ref: KeyRef, attributes: KeyAttributes) -> KeyInfo:
+        """KeyNotFound."""
+        with self._operation(Right.UPDATE, ref.name) as now:
+            key = self.hsm.live(ref.name, Right.UPDATE)
+            version = find_version(key, ref.version, Right.UPDATE)
+            self.hsm.keys[ref.name] = with_attributes(key, version, attributes, now)
+            return self._info(self.hsm.keys[ref.name], version.identifier)
 
     def list_versions(self, name: str) -> Iterator[KeyInfo]:
         with self._operation(Right.READ, name):
@@ -333,6 +347,7 @@ class MemoryProvider:
 
     def _info(self, key: StoredKey, version: str | None = None) -> KeyInfo:
         chosen = find_version(key, version, Right.READ)
+        held = chosen.attributes
         retention = timedelta(days=self._config.retention_days)
         level = "Recoverable" if self._config.retention_days == 90 else "CustomizedRecoverable"
         return KeyInfo(
@@ -342,11 +357,14 @@ class MemoryProvider:
             algorithm=key.algorithm,
             created_at=chosen.created_at,
             updated_at=key.updated_at,
+            enabled=held.enabled,
+            not_before=held.not_before,
+            expires_at=held.expires_at,
             recovery_level=level if self._config.purge_protection else f"{level}+Purgeable",
             purgeable=not self._config.purge_protection,
             deleted_at=key.deleted_at,
             scheduled_purge_at=key.deleted_at + retention if key.deleted_at else None,
-            tags=dict(key.tags),
+            tags=dict(held.tags),
             request_id=_request_id(),
         )
 

@@ -3,16 +3,16 @@
 import base64
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
-from cryptosources.providers.api import Right
-from cryptosources.providers.errors import KeyNotFound
+from cryptosources.providers.api import KeyAttributes, Right
+from cryptosources.providers.errors import KeyNotFound, UnsupportedOperation
 from cryptosources.providers.signatures import prehashed, rsa_padding
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -30,6 +30,7 @@ class Version:
     identifier: str
     private_key: PrivateKey = field(repr=False)
     created_at: datetime
+    attributes: KeyAttributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +39,40 @@ class StoredKey:
     algorithm: KeyAlgorithm
     versions: tuple[Version, ...]
     updated_at: datetime
-    tags: dict[str, str]
     deleted_at: datetime | None = None
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """The newest version's, as a listing shows them."""
+        return self.versions[-1].attributes.tags
 
-def new_version(algorithm: KeyAlgorithm, now: datetime) -> Version:
+
+def new_version(algorithm: KeyAlgorithm, attributes: KeyAttributes, now: datetime) -> Version:
     """A new key pair."""
     key: PrivateKey
     if algorithm.is_rsa:
         key = rsa.generate_private_key(public_exponent=65537, key_size=algorithm.rsa_bits)
     else:
         key = ec.generate_private_key(_CURVES[algorithm.curve])
-    return Version(secrets.token_hex(16), key, now)
+    return Version(secrets.token_hex(16), key, now, whole_seconds(attributes))
+
+
+def whole_seconds(attributes: KeyAttributes) -> KeyAttributes:
+    """As an HSM keeps them: a copy, its dates without fractions of a second."""
+    start, end = attributes.not_before, attributes.expires_at
+    return KeyAttributes(
+        attributes.enabled,
+        start.replace(microsecond=0) if start else None,
+        end.replace(microsecond=0) if end else None,
+        dict(attributes.tags),
+    )
+
+
+def with_attributes(key: StoredKey, version: Version, attributes: KeyAttributes, now: datetime) -> StoredKey:
+    """The key with that version's attributes replaced."""
+    changed = replace(version, attributes=whole_seconds(attributes))
+    versions = tuple(changed if each is version else each for each in key.versions)
+    return replace(key, versions=versions, updated_at=now)
 
 
 def find_version(key: StoredKey, identifier: str | None, operation: Right) -> Version:
@@ -64,6 +87,25 @@ def find_version(key: StoredKey, identifier: str | None, operation: Right) -> Ve
         operation=operation,
         key=key.name,
         code="KeyNotFound",
+    )
+
+
+def require_usable(key: StoredKey, version: Version, now: datetime) -> None:
+    """UnsupportedOperation unless the version is enabled and inside its dates."""
+    held = version.attributes
+    if not held.enabled:
+        state = "a disabled"
+    elif held.not_before is not None and now < held.not_before:
+        state = "a not yet valid"
+    elif held.expires_at is not None and now >= held.expires_at:
+        state = "an expired"
+    else:
+        return
+    raise UnsupportedOperation(
+        f"Operation sign is not allowed on {state} key.",
+        operation=Right.SIGN,
+        key=key.name,
+        code="Forbidden",
     )
 
 
@@ -87,10 +129,14 @@ def dump(key: StoredKey, domain: str) -> bytes:
         "domain": domain,
         "name": key.name,
         "algorithm": key.algorithm.value,
-        "tags": key.tags,
         "updated": key.updated_at.timestamp(),
         "versions": [
-            [version.identifier, version.created_at.timestamp(), _private_text(version.private_key)]
+            [
+                version.identifier,
+                version.created_at.timestamp(),
+                _private_text(version.private_key),
+                _attributes_out(version.attributes),
+            ]
             for version in key.versions
         ],
     }
@@ -110,17 +156,27 @@ def parse(blob: bytes) -> tuple[str, StoredKey]:
         raise ValueError("not a backup of the in-memory HSM")
     content = json.loads(base64.b64decode(blob.removeprefix(_MAGIC), validate=True))
     versions = tuple(
-        Version(identifier, _private_key(text), datetime.fromtimestamp(created, UTC))
-        for identifier, created, text in content["versions"]
+        Version(identifier, _private_key(text), datetime.fromtimestamp(created, UTC), _attributes_in(held))
+        for identifier, created, text, held in content["versions"]
     )
     key = StoredKey(
         content["name"],
         KeyAlgorithm(content["algorithm"]),
         versions,
         datetime.fromtimestamp(content["updated"], UTC),
-        dict(content["tags"]),
     )
     return content["domain"], key
+
+
+def _attributes_out(held: KeyAttributes) -> list[Any]:
+    dates = [at.timestamp() if at else None for at in (held.not_before, held.expires_at)]
+    return [held.enabled, *dates, held.tags]
+
+
+def _attributes_in(held: list[Any]) -> KeyAttributes:
+    enabled, start, end, tags = held
+    dates = [None if at is None else datetime.fromtimestamp(at, UTC) for at in (start, end)]
+    return KeyAttributes(bool(enabled), *dates, tags=dict(tags))
 
 
 def _private_key(text: str) -> PrivateKey:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID, uuid4
@@ -348,10 +349,8 @@ def test_a_signature_that_does_not_verify_is_never_handed_out(
     other = provider_for(source=source).create_key(KeySpec("other", KeyAlgorithm.EC_P256))
     version = hsm.keys["seal-1"].versions[0]
     stolen = hsm.keys[other.ref.name].versions[0].private_key
-    changed = type(version)(version.identifier, stolen, version.created_at)
-    hsm.keys["seal-1"] = type(hsm.keys["seal-1"])(
-        "seal-1", KeyAlgorithm.EC_P256, (changed,), clock(), hsm.keys["seal-1"].tags
-    )
+    changed = replace(version, private_key=stolen)
+    hsm.keys["seal-1"] = replace(hsm.keys["seal-1"], versions=(changed,))
     operation = run(_sign(key, SignatureAlgorithm.ES256, clock))
     key.refresh_from_db()
     assert operation.state == OperationState.FAILED

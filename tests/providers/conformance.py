@@ -11,6 +11,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -23,6 +24,7 @@ from cryptosources.providers.algorithms import (
 from cryptosources.providers.api import (
     Capability,
     FullProvider,
+    KeyAttributes,
     KeyBackup,
     KeyInfo,
     KeyRef,
@@ -32,6 +34,7 @@ from cryptosources.providers.api import (
     SupportsBackup,
     SupportsPurge,
     SupportsRotation,
+    SupportsUpdate,
 )
 from cryptosources.providers.errors import (
     ForeignBackup,
@@ -43,6 +46,15 @@ from cryptosources.providers.errors import (
 from cryptosources.providers.signatures import raw_to_der, signature_is_valid
 
 EVERY_PAIR = [(key, algorithm) for key in KeyAlgorithm for algorithm in signature_algorithms(key)]
+
+
+#: Dates of validity, whole seconds as HSMs keep them.
+IN_AN_HOUR = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+AN_HOUR_AGO = IN_AN_HOUR - timedelta(hours=2)
+
+
+def attributes_of(info: KeyInfo) -> KeyAttributes:
+    return KeyAttributes(info.enabled, info.not_before, info.expires_at, info.tags)
 
 
 def digest_for(algorithm: SignatureAlgorithm, data: bytes = b"a document") -> bytes:
@@ -102,6 +114,7 @@ class ProviderConformance:
         assert isinstance(provider, SupportsBackup) is (Capability.BACKUP in provider.capabilities)
         assert isinstance(provider, SupportsPurge) is (Capability.PURGE in provider.capabilities)
         assert isinstance(provider, SupportsRotation) is (Capability.ROTATE in provider.capabilities)
+        assert isinstance(provider, SupportsUpdate) is (Capability.UPDATE in provider.capabilities)
 
     # --- Create, describe, list -----------------------------------------------------------------
 
@@ -441,6 +454,93 @@ class ProviderConformance:
             provider.rotate_key(KeyRef(name))
         with pytest.raises(KeyNotFound):
             list(provider.list_versions(name))
+
+    # --- Validity dates, enabled, tags ----------------------------------------------------------
+
+    def test_a_key_is_created_with_dates_and_tags(self, provider: FullProvider, name: str) -> None:
+        spec = KeySpec(name, KeyAlgorithm.EC_P256, {"use": "seals"}, AN_HOUR_AGO, IN_AN_HOUR)
+        created = provider.create_key(spec)
+        for info in (created, provider.describe_key(KeyRef(name))):
+            assert attributes_of(info) == KeyAttributes(True, AN_HOUR_AGO, IN_AN_HOUR, {"use": "seals"})
+        assert_signs(provider, created, SignatureAlgorithm.ES256)
+
+    def test_an_update_sets_all_attributes_and_keeps_the_key(
+        self, provider: FullProvider, name: str, need: Callable[[Capability], None]
+    ) -> None:
+        need(Capability.UPDATE)
+        created = provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256, {"use": "seals", "old": "1"}))
+        wanted = KeyAttributes(True, AN_HOUR_AGO, IN_AN_HOUR, {"use": "invoices"})
+        for _ in range(2):  # the same update again is the same
+            updated = provider.update_key(KeyRef(name), wanted)
+            assert attributes_of(updated) == wanted
+        described = provider.describe_key(KeyRef(name))
+        assert attributes_of(described) == wanted
+        assert (described.ref, described.public_key_der) == (created.ref, created.public_key_der)
+        assert len(list(provider.list_versions(name))) == 1
+        assert_signs(provider, described, SignatureAlgorithm.ES256)
+
+    def test_an_update_takes_dates_and_tags_away(
+        self, provider: FullProvider, name: str, need: Callable[[Capability], None]
+    ) -> None:
+        need(Capability.UPDATE)
+        provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256, {"use": "seals"}, AN_HOUR_AGO, IN_AN_HOUR))
+        provider.update_key(KeyRef(name), KeyAttributes())
+        assert attributes_of(provider.describe_key(KeyRef(name))) == KeyAttributes()
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            KeyAttributes(enabled=False),
+            KeyAttributes(not_before=IN_AN_HOUR),
+            KeyAttributes(expires_at=AN_HOUR_AGO),
+        ],
+        ids=["disabled", "not yet valid", "expired"],
+    )
+    def test_a_key_out_of_use_does_not_sign_until_it_is_updated_again(
+        self,
+        provider: FullProvider,
+        name: str,
+        need: Callable[[Capability], None],
+        attributes: KeyAttributes,
+    ) -> None:
+        need(Capability.UPDATE)
+        created = provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256))
+        provider.update_key(created.ref, attributes)
+        assert provider.describe_key(KeyRef(name)).public_key_der == created.public_key_der
+        with pytest.raises(UnsupportedOperation):
+            provider.sign_digest(created.ref, digest_for(SignatureAlgorithm.ES256), SignatureAlgorithm.ES256)
+        provider.update_key(created.ref, KeyAttributes())
+        assert_signs(provider, created, SignatureAlgorithm.ES256)
+
+    def test_updating_an_absent_key_is_not_found(
+        self, provider: FullProvider, name: str, need: Callable[[Capability], None]
+    ) -> None:
+        need(Capability.UPDATE)
+        with pytest.raises(KeyNotFound):
+            provider.update_key(KeyRef(name), KeyAttributes())
+
+    def test_a_backup_holds_the_attributes_of_its_time(
+        self, provider: FullProvider, name: str, need: Callable[[Capability], None]
+    ) -> None:
+        for capability in (Capability.BACKUP, Capability.PURGE, Capability.UPDATE):
+            need(capability)
+        created = provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256))
+        before = provider.backup_key(created.ref)
+        wanted = KeyAttributes(False, AN_HOUR_AGO, IN_AN_HOUR, {"use": "seals"})
+        provider.update_key(created.ref, wanted)
+        after = provider.backup_key(created.ref)
+        for backup, held in ((before, KeyAttributes()), (after, wanted)):
+            provider.delete_key(created.ref)
+            provider.purge_key(created.ref)
+            assert attributes_of(provider.restore_key(backup)) == held
+
+    def test_a_new_version_keeps_the_tags_and_has_no_dates(
+        self, provider: FullProvider, name: str, need: Callable[[Capability], None]
+    ) -> None:
+        need(Capability.ROTATE)
+        provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256, {"use": "seals"}, AN_HOUR_AGO, IN_AN_HOUR))
+        second = provider.rotate_key(KeyRef(name))
+        assert attributes_of(second) == KeyAttributes(tags={"use": "seals"})
 
     # --- Health, closing, showing ---------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
-from cryptosources.providers.api import KeyBackup, KeyRef, KeySpec, KeyState, Right
+from cryptosources.providers.api import KeyAttributes, KeyBackup, KeyRef, KeySpec, KeyState, Right
 from cryptosources.providers.azure.managed_hsm import AzureManagedHsm
 from cryptosources.providers.errors import (
     AccessDenied,
@@ -133,13 +133,14 @@ WRITES: dict[str, Callable[[AzureManagedHsm], object]] = {
     "backup": lambda hsm: hsm.backup_key(KEY),
     "restore": lambda hsm: hsm.restore_key(KeyBackup(b"x", "here", name="invoices")),
     "rotate": lambda hsm: hsm.rotate_key(KEY),
+    "update": lambda hsm: hsm.update_key(KEY, KeyAttributes(enabled=False)),
     "recover": lambda hsm: hsm.recover_key(KEY),
     "delete": lambda hsm: hsm.delete_key(KEY),
     "purge": lambda hsm: hsm.purge_key(KEY),
     "describe": lambda hsm: hsm.describe_key(KEY),
     "list": lambda hsm: list(hsm.list_keys()),
 }
-CHANGES = {"restore", "rotate", "recover", "delete", "purge"}
+CHANGES = {"restore", "rotate", "update", "recover", "delete", "purge"}
 
 
 @pytest.mark.parametrize("name", WRITES)

@@ -12,6 +12,7 @@ from cryptosources.providers.api import (
     Capability,
     Clock,
     HealthStep,
+    KeyAttributes,
     KeyBackup,
     KeyInfo,
     KeyRef,
@@ -51,7 +52,7 @@ class AzureManagedHsm:
     """
 
     kind = ProviderKind.AZURE_MANAGED_HSM
-    capabilities = frozenset({Capability.BACKUP, Capability.PURGE, Capability.ROTATE})
+    capabilities = frozenset({Capability.BACKUP, Capability.PURGE, Capability.ROTATE, Capability.UPDATE})
 
     def __init__(self, config: AzureConfig, *, clock: Clock, timeouts: Timeouts) -> None:
         self._config = config
@@ -185,12 +186,17 @@ class AzureManagedHsm:
                     raise
                 raise _already_exists() from err
 
-    # --- Rotate ---------------------------------------------------------------------------------
+    # --- Rotate and update ----------------------------------------------------------------------
 
     def rotate_key(self, ref: KeyRef) -> KeyInfo:
         """KeyNotFound. OutcomeUnknown leaves open whether there is a new version: list them."""
         with self._call(Right.ROTATE, ref) as hsm:
             return _info(hsm.send("POST", f"keys/{ref.name}/rotate"))
+
+    def update_key(self, ref: KeyRef, attributes: KeyAttributes) -> KeyInfo:
+        """KeyNotFound. The same update twice is the same, so an unknown outcome may be tried again."""
+        with self._call(Right.UPDATE, ref) as hsm:
+            return _info(hsm.send("PATCH", wire.key_path(ref), wire.update_body(attributes)))
 
     def list_versions(self, name: str) -> Iterator[KeyInfo]:
         """KeyNotFound."""

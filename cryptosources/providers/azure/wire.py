@@ -11,7 +11,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from cryptosources.providers.api import KeyInfo, KeyRef, KeySpec, KeyState
+from cryptosources.providers.api import KeyAttributes, KeyInfo, KeyRef, KeySpec, KeyState
 from cryptosources.providers.signatures import key_algorithm
 
 _NAME: Final = re.compile(r"[0-9a-zA-Z-]{1,127}")
@@ -34,12 +34,26 @@ def key_path(ref: KeyRef, action: str = "") -> str:
 
 def create_body(spec: KeySpec) -> dict[str, Any]:
     """The body that creates a key for signing which nobody can export."""
-    body: dict[str, Any] = {"key_ops": list(_KEY_OPERATIONS), "attributes": {"enabled": True}}
+    dates = {"nbf": _seconds(spec.not_before), "exp": _seconds(spec.expires_at)}
+    given = {name: value for name, value in dates.items() if value is not None}
+    body: dict[str, Any] = {"key_ops": list(_KEY_OPERATIONS), "attributes": {"enabled": True, **given}}
     if spec.algorithm.is_rsa:
         body |= {"kty": "RSA-HSM", "key_size": spec.algorithm.rsa_bits}
     else:
         body |= {"kty": "EC-HSM", "crv": spec.algorithm.curve}
     return body | ({"tags": dict(spec.tags)} if spec.tags else {})
+
+
+def update_body(attributes: KeyAttributes) -> dict[str, Any]:
+    """The body that sets all attributes: null takes a date away, tags replace those there are."""
+    return {
+        "attributes": {
+            "enabled": attributes.enabled,
+            "nbf": _seconds(attributes.not_before),
+            "exp": _seconds(attributes.expires_at),
+        },
+        "tags": dict(attributes.tags),
+    }
 
 
 def key_info(item: Mapping[str, Any], request_id: str = "") -> KeyInfo:
@@ -135,6 +149,10 @@ def _number(text: str) -> int:
 
 def _der(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _seconds(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())
 
 
 def _moment(seconds: Any) -> datetime | None:
