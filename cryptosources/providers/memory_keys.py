@@ -174,9 +174,9 @@ def _attributes_out(held: KeyAttributes) -> list[Any]:
 
 
 def _attributes_in(held: list[Any]) -> KeyAttributes:
-    enabled, start, end, tags = held
-    dates = [None if at is None else datetime.fromtimestamp(at, UTC) for at in (start, end)]
-    return KeyAttributes(bool(enabled), *dates, tags=dict(tags))
+    enabled, *dates, tags = held
+    start, end = (None if at is None else datetime.fromtimestamp(at, UTC) for at in dates)
+    return KeyAttributes(bool(enabled), start, end, dict(tags))
 
 
 def _private_key(text: str) -> PrivateKey:
