@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Final, Protocol, Self, runtime_checkable
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
 
 Clock = Callable[[], datetime]
 """Gives the time now, aware and in UTC; passed in so that tests can set it."""
+
+OBJECT_ID: Final = "object_id"
+"""In a step's facts: the id under which the HSM knows the account, to which rights are assigned."""
 
 
 class ProviderKind(StrEnum):
@@ -152,7 +155,8 @@ class HealthStep:
     """One step of a connection test.
 
     ``name`` is a stable identifier (``dns``, ``tls``, ``right:keys/create``), ``label`` what a person
-    reads, ``detail`` what was found, ``code`` the vendor's code, ``remedy`` the next thing to do.
+    reads, ``detail`` what was found, ``code`` the vendor's code, ``remedy`` the next thing to do, ``facts``
+    what programs read (never a secret), such as the :data:`OBJECT_ID` that the sign-in tells.
     """
 
     name: str
@@ -162,6 +166,7 @@ class HealthStep:
     code: str = ""
     remedy: str = ""
     duration_ms: int = 0
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,7 @@ def test_the_steps_are_stored_as_they_come(source: CryptoSource, monkeypatch: py
         "code": "CODE",
         "remedy": "remedy",
         "duration_ms": 3,
+        "facts": {},
     }
     assert (test.state, test.healthy, test.source_revision) == (State.FINISHED, True, source.revision)
 

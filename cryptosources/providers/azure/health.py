@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import jwt
 import requests
 
-from cryptosources.providers.api import Clock, HealthStep, Right, StepOutcome
+from cryptosources.providers.api import OBJECT_ID, Clock, HealthStep, KeyAttributes, Right, StepOutcome
 from cryptosources.providers.azure import wire
 from cryptosources.providers.azure.auth import Challenge, read_endpoint
 from cryptosources.providers.azure.client import API_VERSION, Answer, HsmClient, read_address
@@ -46,6 +46,7 @@ class _Found(NamedTuple):
     detail: str
     outcome: StepOutcome = StepOutcome.PASSED
     remedy: str = ""
+    facts: dict[str, str] = {}
 
 
 class ConnectionTest:
@@ -95,7 +96,9 @@ class ConnectionTest:
         try:
             with provider_call("health", self._timeouts):
                 found = action()
-                step = HealthStep(name, label, found.outcome, found.detail, remedy=found.remedy)
+                step = HealthStep(
+                    name, label, found.outcome, found.detail, remedy=found.remedy, facts=found.facts
+                )
         except ProviderError as err:
             step = self._failed(name, label, err)
         return replace(step, duration_ms=round((time.monotonic() - started) * 1000))
@@ -104,13 +107,9 @@ class ConnectionTest:
         detail, remedy = error.message, error.remedy
         if isinstance(error, AccessDenied) and error.missing_right:
             detail = f"The application lacks the right {error.missing_right}."
-            remedy = self._how_to_grant(error.missing_right)
+            remedy = how_to_grant(error.missing_right, self._config.application_id)
         remedy = remedy or "Run the test again; if it fails again, show the code to whoever runs the HSM."
         return HealthStep(name, label, StepOutcome.FAILED, detail, error.code, remedy)
-
-    def _how_to_grant(self, action: str) -> str:
-        hsm_name = self._made_client().address.host.partition(".")[0]
-        return how_to_grant(action, hsm_name, self._config.application_id)
 
     def _made_client(self) -> HsmClient:
         if self._client is None:
@@ -177,7 +176,8 @@ class ConnectionTest:
             options={"tenant_id": client.sign_in.tenant(), "enable_cae": True},
         )
         self._principal = _object_id(token.token)
-        return _Found(f"Entra accepts the application {self._config.application_id}.")
+        facts = {OBJECT_ID: self._principal} if self._principal else {}
+        return _Found(f"Entra accepts the application {self._config.application_id}.", facts=facts)
 
     def _read(self) -> _Found:
         self._recovery_level = _recovery_level(self._send("GET", "keys?maxresults=1"))
@@ -265,7 +265,7 @@ class ConnectionTest:
             Right.READ_DELETED: ("GET", f"deletedkeys/{name}", None),
             Right.RECOVER: ("POST", f"deletedkeys/{name}/recover", None),
             Right.ROTATE: ("POST", f"keys/{name}/rotate", None),
-            Right.UPDATE: ("PATCH", f"keys/{name}/", {"tags": {}}),
+            Right.UPDATE: ("PATCH", f"keys/{name}/", wire.update_body(KeyAttributes())),
         }[right]
         self._send(method, path, body)
 
