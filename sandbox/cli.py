@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from sandbox.directory import from_timestamp
+from sandbox.clock import Clock
+from sandbox.directory import ClientSecret, from_timestamp
 from sandbox.estate import DEFAULT_HOSTNAME, Estate, HsmOptions, Options, SandboxError
 from sandbox.server import serve
 from sandbox.tls import CA_FILE
@@ -73,14 +74,17 @@ def run(arguments: argparse.Namespace, write: Callable[[str], None]) -> None:
 
 
 def credentials(data: Path) -> dict[str, object]:
-    """What a client needs to use the sandbox in ``data``. Raises SandboxError before its first start."""
+    """What a client needs to use the sandbox in ``data``, with the newest secret that works now.
+
+    Raises SandboxError before its first start, and where every secret has ended.
+    """
     estate = Estate.open(data)
     try:
         port, names = estate.read_address()
         app = estate.directory.default_app()
         if app is None:
             raise SandboxError("The sandbox's own application was removed")
-        secret = estate.directory.secrets(app.application_id)[-1]
+        secret = _newest_valid(estate.directory.secrets(app.application_id), Clock().timestamp())
         tenant = estate.setting("tenant")
     finally:
         estate.close()
@@ -97,6 +101,16 @@ def credentials(data: Path) -> dict[str, object]:
         "secret_ends": from_timestamp(secret.end_at).isoformat(),
         "ca_file": str(data / CA_FILE),
     }
+
+
+def _newest_valid(secrets: list[ClientSecret], now: int) -> ClientSecret:
+    """The newest secret that works ``now``. Raises SandboxError where none does."""
+    for secret in reversed(secrets):
+        if secret.start_at <= now < secret.end_at:
+            return secret
+    raise SandboxError(
+        "No secret of the sandbox's own application works now; add one: POST apps/{id}/secrets"
+    )
 
 
 def _as_text(found: dict[str, object]) -> str:

@@ -3,10 +3,10 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sandbox import attributes, b64, crypto, errors, material, paging
+from sandbox import attributes, b64, crypto, errors, material, paging, rotation
 from sandbox.algorithms import RSA, signing
 from sandbox.bundles import Json, deleted_bundle, deleted_item, key_bundle, key_id, key_item, version_item
 from sandbox.hsm import ManagedHsm, new_version
@@ -41,12 +41,17 @@ async def create(call: Call) -> Reply:
 
 
 async def rotate(call: Call) -> Reply:
-    """A new version of the same kind with the same key_ops, tags and policy; no dates, enabled."""
-    latest = call.hsm.live(call.name).latest
-    old, now = latest.attributes, call.hsm.clock.timestamp()
-    fresh = Attributes(
-        now, now, old.key_ops, exportable=old.exportable, tags=old.tags, release_policy=old.release_policy
-    )
+    """A new version of the same kind with the same key_ops, tags and release policy, enabled.
+
+    It ends when the rotation policy says. Raises HsmError 400 for a key without a rotation policy.
+    """
+    key, now = call.hsm.live(call.name), call.hsm.clock.timestamp()
+    policy = call.hsm.keys.rotation_policy(key)
+    if policy is None:
+        raise errors.no_rotation_policy()
+    latest = key.latest
+    kept = replace(latest.attributes, created=now, updated=now, enabled=True, nbf=None)
+    fresh = replace(kept, exp=rotation.end_of_new_version(policy, now))
     return await _make_version(call, material.spec_of(latest.kty, latest.public, latest.private), fresh)
 
 
@@ -107,9 +112,19 @@ async def list_versions(call: Call) -> Reply:
 
 
 async def rotation_policy(call: Call) -> Reply:
-    """The policy of a key that has none, as recorded; the sandbox rotates nothing by itself."""
-    call.hsm.live(call.name)
-    return Reply({"attributes": {"created": 0, "expiryTime": "", "updated": 0}, "id": ""})
+    return _show_policy(call, call.hsm.live(call.name))
+
+
+async def set_rotation_policy(call: Call) -> Reply:
+    key = call.hsm.live(call.name)
+    wanted = rotation.parse(call.body, call.hsm.keys.rotation_policy(key), call.hsm.clock.timestamp())
+    call.hsm.keys.set_rotation_policy(key, wanted)
+    return _show_policy(call, key)
+
+
+def _show_policy(call: Call, key: Key) -> Reply:
+    url = f"{call.hsm.base_url}/keys/{key.name}/rotationpolicy"
+    return Reply(rotation.show(call.hsm.keys.rotation_policy(key), url))
 
 
 async def delete(call: Call) -> Reply:
@@ -243,7 +258,8 @@ OPERATIONS: dict[str, Callable[[Call], Awaitable[Reply]]] = {
     "list-versions": list_versions,
     "list-deleted": list_deleted,
     "rotate": rotate,
-    "rotationpolicy": rotation_policy,
+    "read rotationpolicy": rotation_policy,
+    "write rotationpolicy": set_rotation_policy,
     "delete": delete,
     "get-deleted": get_deleted,
     "recover": recover,

@@ -76,6 +76,11 @@ CREATE TABLE IF NOT EXISTS key_version (
     attributes TEXT NOT NULL,
     UNIQUE (key_id, version)
 ) STRICT;
+
+CREATE TABLE IF NOT EXISTS rotation_policy (
+    key_id INTEGER PRIMARY KEY REFERENCES managed_key (id) ON DELETE CASCADE,
+    policy TEXT NOT NULL
+) STRICT;
 """
 
 

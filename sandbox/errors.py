@@ -31,6 +31,16 @@ def not_supported(action: str) -> HsmError:
     return HsmError(400, "NotSupported", f"action '{action}' not supported")
 
 
+def bad_rotation_policy(reason: str) -> HsmError:
+    """400, documented rules (28 days at least, no notifications); code and text assumed."""
+    return bad_parameter(f"Invalid rotation policy: {reason}")
+
+
+def no_rotation_policy() -> HsmError:
+    """400, documented rule (rotation on demand needs a policy); code and text assumed."""
+    return bad_parameter("A rotation policy must be set before the key can be rotated")
+
+
 def missing_api_version() -> HsmError:
     """400, documented: every request needs an api-version."""
     return bad_parameter("api-version must be specified")

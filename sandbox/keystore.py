@@ -4,6 +4,7 @@ import json
 import sqlite3
 from dataclasses import asdict, dataclass, field
 
+from sandbox import rotation
 from sandbox.database import Database
 
 
@@ -141,6 +142,18 @@ class KeyStore:
             version,
         )
         return self._reload(hsm, key.name)
+
+    def rotation_policy(self, key: Key) -> rotation.Policy | None:
+        row = self._db.row("SELECT policy FROM rotation_policy WHERE key_id = ?", key.id)
+        return rotation.decode(row["policy"]) if row else None
+
+    def set_rotation_policy(self, key: Key, policy: rotation.Policy) -> None:
+        """Keep the policy, or drop the old one where the new one is blank."""
+        with self._db.transaction():
+            self._db.write("DELETE FROM rotation_policy WHERE key_id = ?", key.id)
+            if not policy.is_blank:
+                text = rotation.encode(policy)
+                self._db.write("INSERT INTO rotation_policy VALUES (?, ?)", key.id, text)
 
     def soft_delete(self, hsm: str, key: Key, deleted_at: int, purge_at: int) -> Key:
         self._db.write(

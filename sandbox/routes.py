@@ -29,7 +29,8 @@ _KEY = {
 _VERSION = {"GET": _KEY["GET"], "PATCH": _KEY["PATCH"]}
 _KEY_ACTIONS = {
     ("GET", "versions"): ("list-versions", "keys/read/action"),
-    ("GET", "rotationpolicy"): ("rotationpolicy", "keys/read/action"),
+    ("GET", "rotationpolicy"): ("read rotationpolicy", "keys/read/action"),
+    ("PUT", "rotationpolicy"): ("write rotationpolicy", "keys/write/action"),
     ("POST", "create"): ("create", "keys/create"),
     ("POST", "backup"): ("backup", "keys/backup/action"),
     ("POST", "rotate"): ("rotate", "keys/rotate/action"),

@@ -93,8 +93,9 @@ class Service:
         version = check_api_version(asked.query)
         route = routes.parse(asked.method, asked.path)
         asked.op = route.op
-        if version == "7.2" and route.op in _SINCE_7_3:
-            raise errors.not_supported(route.op)
+        kind = route.op.rpartition(" ")[2]
+        if version == "7.2" and kind in _SINCE_7_3:
+            raise errors.not_supported(kind)
         self.access.check(settings.name, principal.object_id, route.action, route.scope)
         body = parse_body(asked.content)
         on_roles = rbac.OPERATIONS.get(route.op)

@@ -178,14 +178,9 @@ def test_api_version_is_needed_and_known(wire: Wire) -> None:
         assert wire.call("GET", "/keys", version=version).error == (400, "BadParameter")
 
 
-def test_rotation_begins_with_7_3(wire: Wire, name: str) -> None:
-    wire.create(name)
-    assert wire.call("POST", f"/keys/{name}/rotate", version="7.2").error == (400, "NotSupported")
-
-
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/keys/a/fly"), ("PUT", "/keys/a/restore"), ("PUT", "/keys/a/rotationpolicy")],
+    [("POST", "/keys/a/fly"), ("PUT", "/keys/a/restore"), ("PUT", "/keys/a/sign")],
 )
 def test_unknown_action(wire: Wire, method: str, path: str) -> None:
     answer = wire.call(method, path, {})
@@ -224,21 +219,6 @@ def test_update_touches_one_version(wire: Wire, name: str) -> None:
     first, second = wire.create(name), wire.create(name)
     wire.ok("PATCH", f"/keys/{name}/{version_of(first)}", {"tags": {"old": "yes"}})
     assert wire.ok("GET", f"/keys/{name}") == second
-
-
-def test_rotate_keeps_kind_operations_and_tags(wire: Wire, name: str) -> None:
-    made = wire.create(
-        name, crv="P-384", key_ops=["sign"], tags={"a": "b"}, attributes={"exp": 4102444800, "enabled": False}
-    )
-    rotated = wire.ok("POST", f"/keys/{name}/rotate")
-    assert (rotated["key"]["crv"], rotated["key"]["key_ops"], rotated["tags"]) == (
-        "P-384",
-        ["sign"],
-        {"a": "b"},
-    )
-    assert rotated["key"]["x"] != made["key"]["x"]
-    assert rotated["attributes"]["enabled"] is True
-    assert wire.call("POST", "/keys/nothing/rotate").status == 404
 
 
 def test_import_rsa(wire: Wire, name: str) -> None:

@@ -22,6 +22,7 @@ NEEDS: list[tuple[str, str, Any, str, str]] = [
     ("POST", "/keys/{name}/create", {"kty": "EC"}, "keys/create", "/keys/{name}"),
     ("PUT", "/keys/{name}", {}, "keys/import/action", "/keys/{name}"),
     ("PATCH", "/keys/{name}/", {}, "keys/write/action", "/keys/{name}"),
+    ("PUT", "/keys/{name}/rotationpolicy", {}, "keys/write/action", "/keys/{name}"),
     ("POST", "/keys/{name}/rotate", None, "keys/rotate/action", "/keys/{name}"),
     ("DELETE", "/keys/{name}", None, "keys/delete", "/keys/{name}"),
     ("POST", "/keys/{name}/backup", None, "keys/backup/action", "/keys/{name}"),

@@ -26,6 +26,8 @@ from sandbox.routes import parse
         ("POST", "/keys/a/v/sign", "sign", "a", "v"),
         ("POST", "/keys/create/create", "create", "create", ""),
         ("POST", "/keys/a/rotate", "rotate", "a", ""),
+        ("GET", "/keys/a/rotationpolicy", "read rotationpolicy", "a", ""),
+        ("PUT", "/keys/a/rotationpolicy", "write rotationpolicy", "a", ""),
         ("GET", "/deletedkeys", "list-deleted", "", ""),
         ("GET", "/deletedkeys/a", "get-deleted", "a", ""),
         ("DELETE", "/deletedkeys/a", "purge", "a", ""),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,26 @@ def test_credentials(server: SandboxServer) -> None:
     text = run("credentials", KEYMANAGER_SANDBOX_DIR=str(server.data)).stdout
     for value in (found["address"], found["authority"], found["tenant"], found["secret"], found["ca_file"]):
         assert value in text
+
+
+def test_credentials_name_the_newest_secret_that_works(own_server: SandboxServer) -> None:
+    def printed() -> str:
+        return str(json.loads(run("credentials", "--json", "--data", str(own_server.data)).stdout)["secret"])
+
+    now, first = datetime.now(UTC), own_server.secret
+    own_server.add_secret(now - timedelta(days=2), now - timedelta(days=1))
+    own_server.add_secret(now + timedelta(days=1))
+    assert printed() == first
+    assert printed() != own_server.secrets()[-1].value
+    newer = own_server.add_secret()
+    assert printed() == newer.value
+    own_server.end_secret(newer.key_id)
+    assert printed() == first
+    for secret in own_server.secrets():
+        own_server.end_secret(secret.key_id)
+    done = run("credentials", "--data", str(own_server.data))
+    assert done.returncode == 1
+    assert "No secret of the sandbox's own application works now" in done.stderr
 
 
 def test_credentials_before_the_first_start(tmp_path: Path) -> None:

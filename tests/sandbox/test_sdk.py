@@ -12,7 +12,7 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ResourceNotFoundError,
 )
-from azure.keyvault.keys import ApiVersion, JsonWebKey, KeyClient
+from azure.keyvault.keys import ApiVersion, JsonWebKey, KeyClient, KeyRotationPolicy
 from azure.keyvault.keys.crypto import (
     CryptographyClient,
     EncryptionAlgorithm,
@@ -50,6 +50,7 @@ def test_whole_life(client: KeyClient, name: str) -> None:
     assert (made.name, made.key_type) == (name, "RSA-HSM")
     assert client.get_key(name).id == made.id
     assert client.get_key(name, made.properties.version).key.n == made.key.n  # type: ignore[attr-defined]
+    client.update_key_rotation_policy(name, KeyRotationPolicy(), expires_in="P90D")
     rotated = client.rotate_key(name)
     assert rotated.properties.version != made.properties.version
     versions = [item.version for item in client.list_properties_of_key_versions(name)]

@@ -17,7 +17,7 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import ClientSecretCredential
-from azure.keyvault.keys import JsonWebKey
+from azure.keyvault.keys import JsonWebKey, KeyRotationPolicy
 from azure.keyvault.keys.aio import KeyClient
 from azure.keyvault.keys.crypto import EncryptionAlgorithm, SignatureAlgorithm
 from azure.keyvault.keys.crypto.aio import CryptographyClient
@@ -51,6 +51,7 @@ async def connected(server: SandboxServer) -> AsyncIterator[tuple[KeyClient, dic
 async def whole_life(server: SandboxServer, name: str) -> None:
     async with connected(server) as (client, _):
         made = await client.create_rsa_key(name, hardware_protected=True, size=2048)
+        await client.update_key_rotation_policy(name, KeyRotationPolicy(), expires_in="P90D")
         rotated = await client.rotate_key(name)
         versions = [item.version async for item in client.list_properties_of_key_versions(name)]
         assert versions == [made.properties.version, rotated.properties.version]

@@ -48,6 +48,7 @@ DELETION = {
     "recoveryId": r"https://localhost:\d+/deletedkeys/[0-9a-zA-Z-]+",
 }
 ITEM = {"kid": r"https://localhost:\d+/keys/[0-9a-zA-Z-]+", "attributes": ATTRIBUTES}
+ROTATE_YEARLY = {"action": {"type": "Rotate"}, "trigger": {"timeAfterCreate": "P1Y"}}
 CRYPTO = {"alg": r"[A-Z0-9]+", "kid": KID, "value": BASE64URL}
 
 
@@ -195,13 +196,24 @@ def test_encrypt_wrap_and_random(wire: Wire, name: str) -> None:
 
 def test_rotate_and_policy(wire: Wire, name: str) -> None:
     first = wire.create(name)
+    none = {"attributes": {"created": 0, "expiryTime": "", "updated": 0}, "id": ""}
+    assert wire.ok("GET", f"/keys/{name}/rotationpolicy") == none
+    policy = {"attributes": {}, "lifetimeActions": [ROTATE_YEARLY]}
+    shown = wire.ok("PUT", f"/keys/{name}/rotationpolicy", policy)
+    assert_shape(
+        shown,
+        {
+            "attributes": {"created": int, "expiryTime": "", "updated": int},
+            "id": f"{wire.server.address()}/keys/{name}/rotationpolicy",
+            "lifetimeActions": list,
+        },
+    )
+    assert shown["lifetimeActions"] == [ROTATE_YEARLY]
     rotated = wire.call("POST", f"/keys/{name}/rotate")
     assert rotated.status == 200
     assert_headers(rotated, SUCCESS)
     assert_shape(rotated.body, bundle(EC))
     assert version_of(rotated.body) != version_of(first)
-    policy = wire.ok("GET", f"/keys/{name}/rotationpolicy")
-    assert policy == {"attributes": {"created": 0, "expiryTime": "", "updated": 0}, "id": ""}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
