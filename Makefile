@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test test-long lint requirements clean debian-packages
+.PHONY: help demo demo-reset test test-long lint docs requirements clean debian-packages
 
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --session-timeout 660
@@ -19,7 +19,8 @@ help:
 	@echo 'make demo-reset      forget the data of the demo'
 	@echo 'make test            every proof that fits in ten minutes, on PostgreSQL and on SQLite'
 	@echo 'make test-long       the long proofs: crash storms, load'
-	@echo 'make lint            style, types, imports, templates, migrations, requirements'
+	@echo 'make lint            style, types, imports, templates, migrations, requirements, reference pages'
+	@echo 'make docs            write docs/reference: every setting, every command'
 	@echo 'make requirements    compile requirements*.in into requirements*.txt with hashes'
 	@echo 'make clean           remove the virtual environment and every cache'
 
@@ -65,9 +66,9 @@ test-long: $(VENV)/installed-dev debian-packages
 debian-packages:
 	@bash .ci/debian-packages softhsm2 postgresql redis-server chromium docker-compose
 
-lint: export KEYMANAGER_DEMO := 1
-lint: export KEYMANAGER_SECRET_KEY := lint
-lint: export KEYMANAGER_DATABASE_URL := sqlite://:memory:
+lint docs: export KEYMANAGER_DEMO := 1
+lint docs: export KEYMANAGER_SECRET_KEY := lint
+lint docs: export KEYMANAGER_DATABASE_URL := sqlite://:memory:
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,6 +76,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python -m tests.infra.lint
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m tests.infra.reference
 
 # --- Housekeeping --------------------------------------------------------------------------------
 

@@ -9,12 +9,22 @@ from demo.report import say
 from demo.supervisor import InUse, Supervisor, reset
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m demo",
+        description="Start console, workers, broker and a stand-in HSM on this machine, walk through the "
+        "main job, and stay up for clicking.",
+    )
+    made.add_argument("--once", action="store_true", help="stop after the walk")
+    made.add_argument("--reset", action="store_true", help="forget the data of earlier runs")
+    made.add_argument(
+        "--home", type=Path, default=ROOT / ".demo", help="where the data is kept (default: .demo)"
+    )
+    return made
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="stop after the walk")
-    parser.add_argument("--reset", action="store_true", help="forget the data of earlier runs")
-    parser.add_argument("--home", type=Path, default=ROOT / ".demo", help="where the data is kept")
-    options = parser.parse_args()
+    options = parser().parse_args()
     if not options.reset:
         return Supervisor(options.home, once=options.once).run()
     try:

@@ -30,14 +30,6 @@ def time_ladder(**_: Any) -> list[CheckMessage]:
 
 
 @register()
-def role(**_: Any) -> list[CheckMessage]:
-    """KEYMANAGER_ROLE is one of three words."""
-    if settings.ROLE in ("web", "worker", "beat"):
-        return []
-    return [Error(f"KEYMANAGER_ROLE is {settings.ROLE!r}; use web, worker or beat.", id="keymanager.E002")]
-
-
-@register()
 def secret_key(**_: Any) -> list[CheckMessage]:
     """Django refuses to start without a SECRET_KEY; say which variable sets it."""
     if settings.SECRET_KEY:

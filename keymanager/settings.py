@@ -1,27 +1,26 @@
-"""The one settings file. Everything that differs between installations comes from the environment.
+"""The one settings file. What differs between installations comes from the environment.
 
-Variables start with ``KEYMANAGER_``; ``docs/settings.md`` lists them. ``KEYMANAGER_ROLE`` says what
-this process is: ``web`` (the default; holds public sealing keys only), ``worker`` (opens secrets and
-talks to HSMs) or ``beat`` (sends periodic tasks; neither).
+``keymanager/environment.py`` declares every variable with its type, default and meaning;
+``docs/reference/settings.md`` is written from it.
 """
 
 from pathlib import Path
 
-import environ
 import structlog
 
+from keymanager import environment as env
+
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
 
 # --- What this process is ---------------------------------------------------------------------
-ROLE = env.str("KEYMANAGER_ROLE", default="web")
-DEMO = env.bool("KEYMANAGER_DEMO", default=False)
-DEBUG = env.bool("KEYMANAGER_DEBUG", default=False)
-INSECURE_HTTP = env.bool("KEYMANAGER_INSECURE_HTTP", default=DEMO)
-SECRET_KEY = env.str("KEYMANAGER_SECRET_KEY", default="")
-ALLOWED_HOSTS = env.list("KEYMANAGER_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("KEYMANAGER_TRUSTED_ORIGINS", default=[])
-DATA_DIR = Path(env.str("KEYMANAGER_DATA_DIR", default=str(BASE_DIR / "var")))
+ROLE = env.ROLE.read()
+DEMO = env.DEMO.read()
+DEBUG = env.DEBUG.read()
+INSECURE_HTTP = env.INSECURE_HTTP.read(default=DEMO)
+SECRET_KEY = env.SECRET_KEY.read()
+ALLOWED_HOSTS = env.ALLOWED_HOSTS.read()
+CSRF_TRUSTED_ORIGINS = env.TRUSTED_ORIGINS.read()
+DATA_DIR = Path(env.DATA_DIR.read() or BASE_DIR / "var")
 
 INSTALLED_APPS = [
     "keymanager.apps.ConsoleConfig",
@@ -76,7 +75,8 @@ CRISPY_TEMPLATE_PACK = "console"
 
 # --- Database: PostgreSQL in production, SQLite for a first look ------------------------------
 DATABASES = {
-    "default": env.db_url("KEYMANAGER_DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'keymanager.sqlite3'}")
+    "default": env.DATABASE_URL.read()
+    or {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "keymanager.sqlite3")}
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # Immediate transactions take the write lock at BEGIN, so two writers queue on the busy timeout
@@ -92,18 +92,16 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Time ladder (seconds): each step must be shorter than the next (checked at start) ---------
-PROVIDER_DEADLINE = env.float("KEYMANAGER_PROVIDER_DEADLINE", default=30.0)
-SOFT_LIMIT = env.float("KEYMANAGER_SOFT_LIMIT", default=60.0)
-HARD_LIMIT = env.float("KEYMANAGER_HARD_LIMIT", default=90.0)
-CLAIM_SECONDS = env.float("KEYMANAGER_CLAIM_SECONDS", default=180.0)
-VISIBILITY_TIMEOUT = env.float("KEYMANAGER_VISIBILITY_TIMEOUT", default=600.0)
-# How often beat looks for operations whose message was lost or whose worker died.
-RESEND_SECONDS = env.float("KEYMANAGER_RESEND_SECONDS", default=5.0)
-# After so many failed attempts at one step an operation fails and waits for a person.
-MAX_ATTEMPTS = env.int("KEYMANAGER_MAX_ATTEMPTS", default=10)
+PROVIDER_DEADLINE = env.PROVIDER_DEADLINE.read()
+SOFT_LIMIT = env.SOFT_LIMIT.read()
+HARD_LIMIT = env.HARD_LIMIT.read()
+CLAIM_SECONDS = env.CLAIM_SECONDS.read()
+VISIBILITY_TIMEOUT = env.VISIBILITY_TIMEOUT.read()
+RESEND_SECONDS = env.RESEND_SECONDS.read()
+MAX_ATTEMPTS = env.MAX_ATTEMPTS.read()
 
 # --- Celery -----------------------------------------------------------------------------------
-CELERY_BROKER_URL = env.str("KEYMANAGER_BROKER_URL", default="redis://localhost:6379/0")
+CELERY_BROKER_URL = env.BROKER_URL.read()
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT,
     "socket_connect_timeout": 3,
@@ -141,34 +139,18 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 
 # --- Where HSM traffic and secrets may go ----------------------------------------------------
-# ``.suffix`` allows every host below it; ``host[:port]=audience`` allows one host with the token
-# audience an administrator vouches for. Loopback names work only when listed like that.
-HSM_HOSTS = env.list(
-    "KEYMANAGER_HSM_HOSTS",
-    default=[".managedhsm.azure.net", ".managedhsm.usgovcloudapi.net", ".managedhsm.azure.cn"],
-)
-TOKEN_HOSTS = env.list(
-    "KEYMANAGER_TOKEN_HOSTS",
-    default=[
-        "login.microsoftonline.com",
-        "login.microsoftonline.us",
-        "login.chinacloudapi.cn",
-        "sts.windows.net",
-        "login.windows.net",
-    ],
-)
+HSM_HOSTS = env.HSM_HOSTS.read()
+TOKEN_HOSTS = env.TOKEN_HOSTS.read()
 
-# The in-memory source type keeps its keys in one process's memory: for the test-suite, never for use.
-ALLOW_MEMORY_SOURCES = env.bool("KEYMANAGER_ALLOW_MEMORY_SOURCES", default=False)
+ALLOW_MEMORY_SOURCES = env.ALLOW_MEMORY_SOURCES.read()
 
 # --- Sealing keys -----------------------------------------------------------------------------
-# The public ring is for everybody; the private ring is for workers only.
-PUBLIC_KEYS_FILE = env.str("KEYMANAGER_PUBLIC_KEYS_FILE", default="")
-PRIVATE_KEYS_FILE = env.str("KEYMANAGER_PRIVATE_KEYS_FILE", default="")
-PRIVATE_KEYS = env.str("KEYMANAGER_PRIVATE_KEYS", default="")
+PUBLIC_KEYS_FILE = env.PUBLIC_KEYS_FILE.read()
+PRIVATE_KEYS_FILE = env.PRIVATE_KEYS_FILE.read()
+PRIVATE_KEYS = env.PRIVATE_KEYS.read()
 
 # --- Licence ----------------------------------------------------------------------------------
-LICENCE_ISSUER_KEYS_FILE = env.str("KEYMANAGER_LICENCE_ISSUER_KEYS_FILE", default="")
+LICENCE_ISSUER_KEYS_FILE = env.LICENCE_ISSUER_KEYS_FILE.read()
 
 # --- People -----------------------------------------------------------------------------------
 LOGIN_URL = "admin:login"
@@ -204,24 +186,24 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not INSECURE_HTTP
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 8 * 3600
 SECURE_SSL_REDIRECT = False
-SECURE_HSTS_SECONDS = env.int("KEYMANAGER_HSTS_SECONDS", default=0)
-if env.bool("KEYMANAGER_BEHIND_TLS_PROXY", default=False):
+SECURE_HSTS_SECONDS = env.HSTS_SECONDS.read()
+if env.BEHIND_TLS_PROXY.read():
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Static files, language, time ------------------------------------------------------------
 STATIC_URL = "static/"
-STATIC_ROOT = Path(env.str("KEYMANAGER_STATIC_ROOT", default=str(DATA_DIR / "static")))
+STATIC_ROOT = Path(env.STATIC_ROOT.read() or DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 LANGUAGE_CODE = "en-gb"
 FORMAT_MODULE_PATH = "keymanager.formats"
-TIME_ZONE = env.str("KEYMANAGER_TIME_ZONE", default="UTC")
+TIME_ZONE = env.TIME_ZONE.read()
 USE_I18N = True
 USE_TZ = True
 
 # --- Logs: structured, one event a happening, never a secret -----------------------------------
-LOG_LEVEL = env.str("KEYMANAGER_LOG_LEVEL", default="INFO")
+LOG_LEVEL = env.LOG_LEVEL.read()
 _shared_processors: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,

@@ -1,7 +1,8 @@
 """What `make lint` asks beyond style and types: ``python -m tests.infra.lint``. Needs Django's settings.
 
 Templates compile and hold no inline script, style or handler (the Content-Security-Policy refuses them);
-requirements are pinned with hashes and name no index; no file in the tree names a package registry.
+requirements are pinned with hashes and name no index; no file in the tree names a package registry;
+docs/reference is what would be written now.
 Each function returns complaints, one line each; none means good.
 """
 
@@ -109,8 +110,10 @@ def main() -> int:
     import django
 
     django.setup()
+    from tests.infra.reference import stale
+
     files = tracked_files()
-    found = list(complaints(files))
+    found = [*complaints(files), *stale()]
     templates = sum(map(is_template, files))
     sys.stdout.writelines(line + "\n" for line in found)
     sys.stdout.write(

@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "Install a signed licence file; it replaces the one in force."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path, metavar="FILE")
+        parser.add_argument("file", type=Path, metavar="FILE", help="the licence, licence.jws")
 
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
         try:

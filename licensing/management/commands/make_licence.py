@@ -36,16 +36,22 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-        parser.add_argument("--customer", default="Demo")
+        parser.add_argument(
+            "--out", type=Path, required=True, metavar="DIR", help="folder of the issuer's key"
+        )
+        parser.add_argument(
+            "--customer", default="Demo", metavar="NAME", help="whom it is for (default: %(default)s)"
+        )
         parser.add_argument(
             "--feature",
             action="append",
             dest="features",
             metavar="NAME",
-            help=f"may be repeated (default: {', '.join(DEFAULT_FEATURES)})",
+            help=f"what it enables; may be repeated (default: {', '.join(DEFAULT_FEATURES)})",
         )
-        parser.add_argument("--starts", type=_moment, metavar="DATE", help="ISO 8601, UTC (default: now)")
+        parser.add_argument(
+            "--starts", type=_moment, metavar="DATE", help="when it begins: ISO 8601, UTC (default: now)"
+        )
         parser.add_argument("--days", type=int, default=365, help="how long it lasts (default 365)")
 
     def handle(self, *args: Any, out: Path, **options: Any) -> None:

@@ -22,7 +22,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--batch-size", type=int, default=20, help="values a transaction (default 20)")
+        parser.add_argument(
+            "--batch-size",
+            type=int,
+            default=20,
+            metavar="N",
+            help="values moved in one transaction (default 20)",
+        )
 
     def handle(self, *args: Any, batch_size: int, **options: Any) -> None:
         if batch_size < 1:
