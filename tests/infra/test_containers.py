@@ -16,6 +16,7 @@ from django.conf import settings
 
 from demo.processes import ROOT, Child, accepts_socket, free_port, stop_all, wait_until
 from deploy import healthcheck
+from keymanager.environment import SETTINGS
 from tests.services import Broker, PostgresServer, not_proven
 
 WORKERS = ("worker-operations", "worker-checks", "worker-upkeep")
@@ -73,7 +74,7 @@ def compose_validator() -> list[str]:
 
 
 def validate(file: Path, values: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [*compose_validator(), "-f", str(file), "config", "-q"]
+    command = [*compose_validator(), "-f", str(file), "config"]
     environment = {"PATH": os.environ["PATH"], "HOME": "/", **values}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -108,6 +109,41 @@ def test_compose_refuses_to_start_without_each_secret(missing: str) -> None:
     )
     assert done.returncode != 0
     assert "set it in .env" in done.stderr
+
+
+def effective(values: dict[str, str]) -> dict[str, Any]:
+    """The services as compose understands them; a variable that is not set anywhere is None or missing."""
+    done = validate(ROOT / "docker-compose.yml", VALUES | values)
+    assert done.returncode == 0, done.stderr
+    services: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    return services
+
+
+NOT_FOR_OPERATORS = {
+    "KEYMANAGER_DEMO",
+    "KEYMANAGER_DEBUG",
+    "KEYMANAGER_INSECURE_HTTP",
+    "KEYMANAGER_ALLOW_MEMORY_SOURCES",
+    # The containers have the file instead.
+    "KEYMANAGER_PRIVATE_KEYS",
+    # The image's own business.
+    "KEYMANAGER_DATA_DIR",
+    "KEYMANAGER_STATIC_ROOT",
+}
+
+
+def test_every_setting_that_is_an_operators_to_choose_reaches_the_containers() -> None:
+    passed_on = {name for each in APP for name in service(each)["environment"]}
+    assert passed_on == {each.name for part in SETTINGS for each in part.variables} - NOT_FOR_OPERATORS
+
+
+@pytest.mark.parametrize("name", ["web", "beat", *WORKERS])
+def test_what_is_set_reaches_each_container_and_what_is_not_set_stays_unset(name: str) -> None:
+    """An empty text would be another value than none: compose must hand on nothing."""
+    environment = effective({"KEYMANAGER_HSM_HOSTS": ".managedhsm.azure.net"})[name]["environment"]
+    assert environment["KEYMANAGER_HSM_HOSTS"] == ".managedhsm.azure.net"
+    assert environment.get("KEYMANAGER_TOKEN_HOSTS") is None
+    assert environment.get("KEYMANAGER_CLAIM_SECONDS") is None
 
 
 def test_private_sealing_keys_reach_workers_only() -> None:
@@ -201,7 +237,11 @@ class Production:
         }
 
     def environment(self, name: str) -> dict[str, str]:
-        given = {key: self._here(interpolate(value)) for key, value in service(name)["environment"].items()}
+        given = {
+            key: self._here(interpolate(value))
+            for key, value in service(name)["environment"].items()
+            if value is not None
+        }
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return {"PATH": path, "PYTHONUNBUFFERED": "1", **given, **self.replaced}
 
