@@ -10,10 +10,10 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
-from keymanager.overview import overview
+from keymanager.overview import overview, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,10 @@ class ConsoleSite(AdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return {**super().each_context(request), "navigation": list(navigation(request))}
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        follow_work = path("overview/work/", self.admin_view(work.live_part), name="overview_work")
+        return [follow_work, *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {"overview": overview(user=request.user, now=timezone.now()), **(extra_context or {})}

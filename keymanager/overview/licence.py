@@ -1,0 +1,56 @@
+"""The licence: whose it is, how long it lasts, and which source types it enables."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptosources.models import SourceKind
+from cryptosources.providers.api import ProviderKind
+from cryptosources.services.gate import feature_of
+from cryptosources.wording import Badge, days_badge
+from keymanager.overview import links
+from licensing.services import LicenceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceTerm:
+    """The dates of a licence in force; ``used`` is the part of its time that is over, in percent."""
+
+    ends_at: datetime
+    badge: Badge
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceCard:
+    """``term`` is None unless the licence is in force; ``problem`` says why it is not.
+
+    ``source_types`` are the types there are, each with whether it is enabled.
+    """
+
+    customer: str
+    problem: str
+    term: LicenceTerm | None
+    source_types: list[tuple[str, bool]]
+    url: str
+
+
+def licence_card(status: LicenceStatus, *, now: datetime) -> LicenceCard:
+    """The licence for people; reads nothing."""
+    kinds = [kind for kind in SourceKind if kind != SourceKind.MEMORY]
+    return LicenceCard(
+        customer=status.customer,
+        problem=status.problem,
+        term=_term(status, now) if status.in_force else None,
+        source_types=[
+            (str(kind.label), feature_of(ProviderKind(kind.value)) in status.features) for kind in kinds
+        ],
+        url=links.listing(links.LICENCES),
+    )
+
+
+def _term(status: LicenceStatus, now: datetime) -> LicenceTerm | None:
+    if status.not_before is None or status.not_after is None:
+        return None
+    used = (now - status.not_before) / (status.not_after - status.not_before)
+    days = (status.not_after - now).days
+    return LicenceTerm(status.not_after, days_badge(days), round(100 * used))
