@@ -51,3 +51,19 @@ class SourceInUse(SourceError):
         reason = f"{depend} on it" if keys else "the records of keys it once had are kept with it"
         super().__init__(f"“{friendly_name}” cannot be deleted: {reason}. Make it Inactive instead.")
         self.keys = keys
+
+
+class CycleRefused(SourceError):
+    """A connection test may not make a throw-away key in this source; ``str()`` says why."""
+
+
+class TestKeyOwed(SourceError):
+    """A throw-away key of a connection test may still be in the source's HSM, so the act must wait."""
+
+    __test__ = False
+
+    def __init__(self, friendly_name: str, act: str) -> None:
+        super().__init__(
+            f"“{friendly_name}” cannot be {act} yet: a throw-away key of a connection test is still being "
+            "removed from its HSM. The source's page shows how far that is."
+        )

@@ -59,7 +59,9 @@ def protecting_relations() -> "list[models.ManyToOneRel]":
     return [
         relation
         for relation in CryptoSource._meta.related_objects
-        if isinstance(relation, models.ManyToOneRel) and relation.on_delete is models.PROTECT
+        if isinstance(relation, models.ManyToOneRel)
+        and relation.on_delete is models.PROTECT
+        and relation.related_model is not ThrowAwayKey
     ]
 
 
@@ -201,6 +203,7 @@ class ConnectionTest(models.Model):
     source = models.ForeignKey(CryptoSource, on_delete=models.CASCADE, related_name="tests")
     source_revision = models.PositiveIntegerField(null=True)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
+    full_cycle = models.BooleanField(default=False)
     steps = models.JSONField(default=list)
     healthy = models.BooleanField(null=True)
     problem = models.TextField(blank=True)
@@ -245,3 +248,73 @@ class ConnectionTest(models.Model):
             and self.claim_expires_at is not None
             and self.claim_expires_at < now
         )
+
+
+class CycleStep(models.TextChoices):
+    """What is done next with a throw-away key, in this order; REMOVE cleans up from wherever it is."""
+
+    CREATE = "create", _("Create a throw-away key")
+    SIGN = "sign", _("Sign with it")
+    BACK_UP = "back_up", _("Back it up")
+    DELETE = "delete", _("Delete it")
+    PURGE = "purge", _("Purge it")
+    RESTORE = "restore", _("Restore it from the backup")
+    SIGN_AGAIN = "sign_again", _("Sign with the restored key")
+    DELETE_AGAIN = "delete_again", _("Delete it again")
+    PURGE_AGAIN = "purge_again", _("Purge it again")
+    GONE = "gone", _("Nothing is left of it")
+    REMOVE = "remove", _("Clean up")
+
+
+class ThrowAwayKey(models.Model):
+    """A key that a connection test made for itself, owed to the HSM's owner until it is gone.
+
+    The row is committed before the HSM is asked to create the key and removed when the key is proven to
+    be gone, so a row means: there may be such a key. ``step`` is what comes next. A claim that expired
+    means that a worker died: then the step is REMOVE, never the next of the cycle.
+
+    ``in_doubt_until``: a request that may create or restore the key went out and its end is not known;
+    until then *not found* proves nothing. ``remains_until``: the key is deleted and protected from being
+    purged; the HSM drops it by itself at that time. ``due_at`` None: waits for a person.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    source = models.ForeignKey(CryptoSource, on_delete=models.PROTECT, related_name="throw_away_keys")
+    test = models.ForeignKey(
+        ConnectionTest, null=True, on_delete=models.SET_NULL, related_name="throw_away_keys"
+    )
+    name = models.CharField(max_length=127, unique=True)
+    step = models.CharField(max_length=16, choices=CycleStep, default=CycleStep.CREATE)
+    public_key_der = models.BinaryField(null=True)
+    sealed_backup = SealedField(null=True)
+    created_at = models.DateTimeField()
+    in_doubt_until = models.DateTimeField(null=True)
+    remains_until = models.DateTimeField(null=True)
+    due_at = models.DateTimeField(null=True)
+    claim_token = models.UUIDField(null=True)
+    claim_expires_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    problem = models.TextField(blank=True)
+    problem_code = models.CharField(max_length=100, blank=True)
+    remedy = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name = _("throw-away key")
+        ordering = ("created_at",)
+        default_permissions = ()
+        indexes = (models.Index(fields=("due_at",), name="throwawaykey_due"),)
+        constraints = (
+            models.CheckConstraint(condition=Q(step__in=CycleStep.values), name="throwawaykey_step_known"),
+            models.CheckConstraint(
+                condition=Q(claim_token__isnull=True, claim_expires_at__isnull=True)
+                | Q(claim_token__isnull=False, claim_expires_at__isnull=False),
+                name="throwawaykey_claim_whole",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_being_removed(self) -> bool:
+        return self.step == CycleStep.REMOVE

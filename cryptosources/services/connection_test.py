@@ -6,23 +6,25 @@ nothing; one that got lost is sent again by :func:`upkeep`.
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
-from django.conf import settings
 from django.db import models, transaction
 
 from audit.services import Actor, Outcome, record
 from cryptosources.models import PURGE_PROTECTION, ConnectionTest, CryptoSource
-from cryptosources.providers.api import HealthStep, Right, StepOutcome
+from cryptosources.providers.api import HealthStep, StepOutcome
 from cryptosources.providers.errors import ProviderError
+from cryptosources.services import key_cycle, test_rows, throw_away
 from cryptosources.services.connections import provider_for
 from cryptosources.services.gate import require_licensed
 from cryptosources.services.publish import publish
+from cryptosources.services.rights import needed_rights
+from cryptosources.services.test_rows import TestLost, failed_step
 from licensing.services import FeatureNotLicensed
 from secretstore.services import SecretStoreError
 
@@ -33,7 +35,6 @@ TASK: Final = "cryptosources.tasks.run_connection_test"
 TAKEN_UP_WITHIN: Final = timedelta(seconds=15)
 RESENT_AFTER: Final = timedelta(seconds=30)
 GIVEN_UP_AFTER: Final = timedelta(minutes=10)
-KEPT: Final = 20
 
 WORKER_STOPPED: Final = "The worker stopped before the test was over. Start the test again."
 NO_WORKER: Final = (
@@ -41,40 +42,29 @@ NO_WORKER: Final = (
     "Check that the workers are running and listen to the queue “checks”."
 )
 
-_EVERY_SOURCE: Final = frozenset(
-    {Right.CREATE, Right.READ, Right.SIGN, Right.DELETE, Right.READ_DELETED, Right.ROTATE, Right.UPDATE}
-)
-_BACKUP_RESTORE: Final = frozenset({Right.BACKUP, Right.RESTORE, Right.PURGE, Right.RECOVER})
-
-
-class TestLost(Exception):
-    """The claim is no longer ours: another worker, or a person, has ended this test."""
-
-    __test__ = False
-
-
-def needed_rights(source: CryptoSource) -> frozenset[str]:
-    """What the source's account must be allowed to do for the way the source is set up."""
-    rights = _EVERY_SOURCE | _BACKUP_RESTORE if source.backup_restore else _EVERY_SOURCE
-    return frozenset(right.value for right in rights)
-
 
 # --- Asking -----------------------------------------------------------------------------------
 
 
-def request_test(*, source: CryptoSource, actor: Actor, now: datetime) -> ConnectionTest:
+def request_test(
+    *, source: CryptoSource, actor: Actor, now: datetime, full_cycle: bool = False
+) -> ConnectionTest:
     """Ask a worker for a test, or join the one that is under way (its message is sent again).
 
-    An Inactive source may be tested. The broker being away is no error: the row waits and says so.
-    Raises ``FeatureNotLicensed``.
+    An Inactive source may be tested, but not with ``full_cycle``, which makes and uses a key. The broker
+    being away is no error: the row waits and says so. Raises ``FeatureNotLicensed`` | ``CycleRefused``.
     """
     require_licensed(kind=source.provider_kind, now=now)
     with transaction.atomic():
-        CryptoSource.objects.select_for_update().get(pk=source.pk)
+        source = CryptoSource.objects.select_for_update().get(pk=source.pk)
         _close_stopped(source.tests.all(), now)
         test = source.tests.filter(state__in=(State.PENDING, State.RUNNING)).first()
         if test is None:
-            test = source.tests.create(requested_by=actor.name, created_at=now, sent_at=now)
+            if full_cycle:
+                key_cycle.require_possible(source=source)
+            test = source.tests.create(
+                requested_by=actor.name, full_cycle=full_cycle, created_at=now, sent_at=now
+            )
             _record_request(test, actor, now)
         if test.state == State.PENDING:
             transaction.on_commit(partial(_send, test.pk))
@@ -92,58 +82,63 @@ def _send(test_id: uuid.UUID) -> None:
 
 
 def run_test(*, test_id: uuid.UUID, clock: Callable[[], datetime]) -> None:
-    """Carry out a test that waits; does nothing for any other. Steps are stored as they come."""
+    """Carry out a test that waits; does nothing for any other. Steps are stored as they come.
+
+    With the full cycle the test goes on in further tasks, one HSM step each (see :mod:`.key_cycle`).
+    """
     test = _claim(test_id, clock())
     if test is None:
         return
     try:
         _follow(test, clock())
-        _finish(test, clock())
+        if not (test.full_cycle and key_cycle.begin(test=test, now=clock())):
+            test_rows.finish(test, clock())
     except TestLost:
         log.warning("connection_test.lost", test=str(test_id))
     except Exception as error:
-        _close(test, f"The test ended in an error of ours ({type(error).__name__}).", clock())
+        test_rows.close(test, f"The test ended in an error of ours ({type(error).__name__}).", clock())
         raise
 
 
 def _claim(test_id: uuid.UUID, now: datetime) -> ConnectionTest | None:
     claimed = ConnectionTest.objects.filter(pk=test_id, state=State.PENDING).update(
         state=State.RUNNING,
-        claim_expires_at=now + timedelta(seconds=settings.CLAIM_SECONDS),
+        claim_expires_at=test_rows.claim_end(now),
         started_at=now,
         problem="",
     )
     test = ConnectionTest.objects.select_related("source").filter(pk=test_id).first() if claimed else None
     if test is not None:
-        _mine(test).update(source_revision=test.source.revision)
+        test.source_revision = test.source.revision
+        test_rows.mine(test).update(source_revision=test.source_revision)
     return test
-
-
-def _mine(test: ConnectionTest) -> models.QuerySet[ConnectionTest]:
-    return ConnectionTest.objects.filter(pk=test.pk, state=State.RUNNING)
 
 
 def _follow(test: ConnectionTest, now: datetime) -> None:
     """Store the steps as they come; the time limit, wherever it strikes, is the last of them."""
     try:
-        for step in _steps(test.source, now):
-            _store_step(test, step)
+        for step in _steps(test, now):
+            test_rows.store_step(test, step)
     except SoftTimeLimitExceeded:
-        _store_step(test, _TOO_SLOW)
+        test_rows.store_step(test, _TOO_SLOW)
 
 
-def _steps(source: CryptoSource, now: datetime) -> Iterator[HealthStep]:
+def _steps(test: ConnectionTest, now: datetime) -> Iterator[HealthStep]:
     """The provider's steps; what stops us before or between them becomes a failed step."""
+    source = test.source
+    needed = frozenset(right.value for right in needed_rights(source, full_cycle=test.full_cycle))
     try:
         require_licensed(kind=source.provider_kind, now=now)
-        for step in provider_for(source=source).check_health(needed_rights=needed_rights(source)):
+        for step in provider_for(source=source).check_health(needed_rights=needed):
             yield _judged(step, source)
     except FeatureNotLicensed as error:
-        yield _failed("licence", "Licence", error.reason, remedy="Install a licence that includes this type.")
+        yield failed_step(
+            "licence", "Licence", error.reason, remedy="Install a licence that includes this type."
+        )
     except SecretStoreError as error:
-        yield _failed("key", "Open the stored Key", str(error), remedy="Enter the Key again.")
+        yield failed_step("key", "Open the stored Key", str(error), remedy="Enter the Key again.")
     except ProviderError as error:
-        yield _failed("settings", "Settings", error.message, code=error.code)
+        yield failed_step("settings", "Settings", error.message, code=error.code)
 
 
 def _judged(step: HealthStep, source: CryptoSource) -> HealthStep:
@@ -153,37 +148,12 @@ def _judged(step: HealthStep, source: CryptoSource) -> HealthStep:
     return step
 
 
-def _failed(name: str, label: str, detail: str, *, code: str = "", remedy: str = "") -> HealthStep:
-    return HealthStep(name, label, StepOutcome.FAILED, detail, code, remedy)
-
-
-_TOO_SLOW: Final = _failed(
+_TOO_SLOW: Final = failed_step(
     "time",
     "Time limit",
     "The test took longer than a worker may spend on it.",
     remedy="Look at the step before: the HSM or the sign-in service answers too slowly.",
 )
-
-
-def _store_step(test: ConnectionTest, step: HealthStep) -> None:
-    test.steps = [*test.steps, {**asdict(step), "outcome": step.outcome.value}]
-    if not _mine(test).update(steps=test.steps):
-        raise TestLost
-
-
-def _finish(test: ConnectionTest, now: datetime) -> None:
-    failed = [step["name"] for step in test.steps if step["outcome"] == StepOutcome.FAILED]
-    healthy = bool(test.steps) and not failed
-    with transaction.atomic():
-        if not _mine(test).update(state=State.FINISHED, healthy=healthy, finished_at=now):
-            raise TestLost
-        _record_end(test, Outcome.SUCCEEDED if healthy else Outcome.FAILED, now, failed_steps=failed)
-        _forget_old(test.source)
-
-
-def _forget_old(source: CryptoSource) -> None:
-    kept = source.tests.order_by("-created_at").values("pk")[:KEPT]
-    source.tests.exclude(pk__in=[row["pk"] for row in kept]).delete()
 
 
 # --- Ending what nobody ends --------------------------------------------------------------------
@@ -194,23 +164,16 @@ def upkeep(*, now: datetime) -> None:
     _close_stopped(ConnectionTest.objects.all(), now)
     waiting = ConnectionTest.objects.filter(state=State.PENDING)
     for test in waiting.filter(created_at__lt=now - GIVEN_UP_AFTER):
-        _close(test, f"No worker took this test up for {GIVEN_UP_AFTER.seconds // 60} minutes.", now)
+        test_rows.close(test, f"No worker took this test up for {GIVEN_UP_AFTER.seconds // 60} minutes.", now)
     for test in waiting.filter(sent_at__lt=now - RESENT_AFTER):
         if waiting.filter(pk=test.pk, sent_at=test.sent_at).update(sent_at=now):
             _send(test.pk)
+    throw_away.upkeep(now=now)
 
 
 def _close_stopped(tests: models.QuerySet[ConnectionTest], now: datetime) -> None:
     for test in tests.filter(state=State.RUNNING, claim_expires_at__lt=now):
-        _close(test, WORKER_STOPPED, now)
-
-
-def _close(test: ConnectionTest, problem: str, now: datetime) -> None:
-    """End a test that did not come to a result; nothing happens when it moved on meanwhile."""
-    same = ConnectionTest.objects.filter(pk=test.pk, state=test.state)
-    with transaction.atomic():
-        if same.update(state=State.FAILED, problem=problem, finished_at=now):
-            _record_end(test, Outcome.FAILED, now, problem=problem)
+        test_rows.close(test, WORKER_STOPPED, now)
 
 
 def progress_note(*, test: ConnectionTest, now: datetime) -> str:
@@ -231,26 +194,7 @@ def _record_request(test: ConnectionTest, actor: Actor, now: datetime) -> None:
         action="source.test.requested",
         actor=actor,
         outcome=Outcome.REQUESTED,
-        details={"test": str(test.pk)},
+        details={"test": str(test.pk), "full_cycle": test.full_cycle},
         now=now,
-        **_subject(test.source),
+        **test_rows.subject(test.source),
     )
-
-
-def _record_end(test: ConnectionTest, outcome: Outcome, now: datetime, **details: object) -> None:
-    record(
-        action="source.test.finished",
-        actor=Actor.system("worker"),
-        outcome=outcome,
-        details={"requested_by": test.requested_by, **details, "test": str(test.pk)},
-        now=now,
-        **_subject(test.source),
-    )
-
-
-def _subject(source: CryptoSource) -> dict[str, str]:
-    return {
-        "subject_type": "cryptosource",
-        "subject_id": str(source.pk),
-        "subject_name": source.friendly_name,
-    }

@@ -22,9 +22,11 @@ from cryptosources.errors import (
     SourceGone,
     SourceInactive,
     SourceInUse,
+    TestKeyOwed,
 )
 from cryptosources.models import CryptoSource, SourceStatus, protecting_relations
 from cryptosources.rules import Columns, check
+from cryptosources.services import throw_away
 from cryptosources.services.gate import require_licensed, require_usable
 from cryptosources.settings_value import SourceSettings
 from secretstore.services import seal_into
@@ -193,6 +195,8 @@ def update_source(
 
 def _require_same_hsm(source: CryptoSource, changes: Mapping[str, object]) -> None:
     """Keys live in the HSM where they were made: another address would make them seem gone."""
+    if "dns_name" in changes and throw_away.owed(source).exists():
+        raise InvalidSource({"dns_name": [str(TestKeyOwed(source.friendly_name, "moved to another HSM"))]})
     keys = keys_of(source_id=source.pk) if "dns_name" in changes else 0
     if keys:
         stand = "1 key stands" if keys == 1 else f"{keys} keys stand"
@@ -206,7 +210,7 @@ def _require_same_hsm(source: CryptoSource, changes: Mapping[str, object]) -> No
 
 
 def _at_revision(source_id: uuid.UUID, revision: int, name: str) -> CryptoSource:
-    source = CryptoSource.objects.filter(pk=source_id).first()
+    source = CryptoSource.objects.select_for_update().filter(pk=source_id).first()
     if source is None:
         raise SourceGone(name)
     if source.revision != revision:
@@ -285,14 +289,20 @@ def keys_of(*, source_id: uuid.UUID) -> int:
 
 
 def delete_source(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> str:
-    """Delete a source with its Key; returns its name. Raises ``SourceInUse`` while keys depend on it."""
+    """Delete a source with its Key; returns its name.
+
+    Raises ``SourceInUse`` while keys depend on it, ``TestKeyOwed`` while a test's key is to be removed.
+    """
     source = CryptoSource.objects.filter(pk=source_id).first()
     if source is None:
         raise SourceGone("The crypto source")
     if keys := keys_of(source_id=source_id):
         raise SourceInUse(source.friendly_name, keys)
+    if throw_away.owed(source).exists():
+        raise TestKeyOwed(source.friendly_name, "deleted")
     try:
         with transaction.atomic():
+            source.throw_away_keys.filter(remains_until__isnull=False).delete()  # the HSM's own to drop
             _record("source.deleted", source, actor, now, _shown(source))  # while it has its id
             _count, deleted = source.delete()
             if not deleted.get(CryptoSource._meta.label):

@@ -12,7 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from cryptosources.providers.memory import forget_memory_hsms
-from cryptosources.services import connection_test
+from cryptosources.services import connection_test, throw_away
 from cryptosources.services.connections import close_connections
 from licensing.services import install_licence
 from licensing.tokens import Claims, sign
@@ -59,7 +59,7 @@ def _clean_memory() -> Iterator[None]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The test ids handed to the broker, which keeps them and delivers nothing."""
+    """The ids of tests and throw-away keys handed to the broker, which keeps them and delivers nothing."""
     messages: list[str] = []
 
     def keep(task: object, *arguments: str) -> str:
@@ -67,6 +67,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ""
 
     monkeypatch.setattr(connection_test, "publish", keep)
+    monkeypatch.setattr(throw_away, "publish", keep)
     return messages
 
 

@@ -1,0 +1,337 @@
+"""Throw-away keys of connection tests: who holds one, and removing it whatever happened.
+
+Removing goes on, with growing pauses, until it succeeds. It needs neither an Active source nor a licence,
+because it is owed, and it touches nothing but a key that has exactly the row's name and tags (why that is
+enough: docs/adr/0007).
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+from typing import Final
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import models, transaction
+
+from audit.services import Actor, Outcome, record
+from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
+from cryptosources.providers.api import FullProvider, HealthStep, KeyInfo, KeyRef, KeyState, StepOutcome
+from cryptosources.providers.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    KeyNotFound,
+    ProviderError,
+    PurgeProtected,
+)
+from cryptosources.services import test_rows
+from cryptosources.services.connections import provider_for
+from cryptosources.services.publish import publish
+from cryptosources.services.test_rows import WORKER, TestLost, claim_end
+from secretstore.services import SecretStoreError
+
+log = structlog.get_logger(__name__)
+
+TASK: Final = "cryptosources.tasks.run_key_cycle"
+RESENT_AFTER: Final = timedelta(seconds=30)
+PURPOSE_TAG: Final = "keymanager-purpose"
+PURPOSE: Final = "connection-test"
+ROW_TAG: Final = "keymanager-test-key"
+SOURCE_TAG: Final = "keymanager-source"
+CLEAN_UP: Final = "cycle:remove"
+_FIRST_PAUSE: Final = timedelta(seconds=5)
+_LONGEST_PAUSE: Final = timedelta(hours=1)
+_BY_ITSELF: Final = "The console tries again by itself, with growing pauses; the page of the source shows it."
+
+
+class ClaimLost(Exception):
+    """Another worker took the key over: stop without touching anything."""
+
+
+def owed(source: CryptoSource) -> models.QuerySet[ThrowAwayKey]:
+    """Keys that are still to be removed; those that only the HSM itself can remove are not among them."""
+    return source.throw_away_keys.filter(remains_until__isnull=True)
+
+
+def tags_of(row: ThrowAwayKey) -> dict[str, str]:
+    """What marks a key as this very row's; no personal data, the HSM may copy tags anywhere."""
+    return {PURPOSE_TAG: PURPOSE, ROW_TAG: str(row.pk), SOURCE_TAG: str(row.source_id)}
+
+
+# --- Holding a key ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Held:
+    """A throw-away key that this worker holds. Every write is conditional on the claim."""
+
+    row: ThrowAwayKey
+    token: uuid.UUID
+    clock: Callable[[], datetime]
+
+    @property
+    def ref(self) -> KeyRef:
+        return KeyRef(self.row.name)
+
+    @cached_property
+    def provider(self) -> FullProvider:
+        return provider_for(source=self.row.source)
+
+    def write(self, **changes: object) -> None:
+        """Raises ``ClaimLost`` when somebody else holds the key."""
+        mine = ThrowAwayKey.objects.filter(pk=self.row.pk, claim_token=self.token)
+        if not mine.update(**changes):
+            raise ClaimLost
+        for name, value in changes.items():
+            setattr(self.row, name, value)
+
+    def guard(self) -> None:
+        """Directly before an HSM call: hold the key for longer than any call takes."""
+        end = claim_end(self.clock())
+        self.write(claim_expires_at=end, due_at=end)
+
+    def may_appear(self) -> None:
+        """Directly before a request that makes the key appear: until its end is known, it may."""
+        end = claim_end(self.clock())
+        self.write(claim_expires_at=end, due_at=end, in_doubt_until=end)
+
+    def release(self, *, due_at: datetime | None, **changes: object) -> None:
+        """Give the claim up; the row is looked at again at ``due_at`` (None: when a person asks)."""
+        self.write(**{"claim_token": None, "claim_expires_at": None, "due_at": due_at, **changes})
+
+    def pass_on(self, **changes: object) -> None:
+        """Give the claim up and send the next message, in the caller's transaction."""
+        self.release(due_at=self.clock() + RESENT_AFTER, **changes)
+        send_on_commit(self.row.pk)
+
+    def forget(self) -> None:
+        """The key is gone: so is what is owed. Raises ``ClaimLost``."""
+        gone, _ = ThrowAwayKey.objects.filter(pk=self.row.pk, claim_token=self.token).delete()
+        if not gone:
+            raise ClaimLost
+        record_about(self, "source.test_key.removed", Outcome.SUCCEEDED)
+
+
+def claim(key_id: uuid.UUID, clock: Callable[[], datetime]) -> Held | None:
+    """Hold a key for one step; None when it is gone, waits for a person, or somebody holds it."""
+    token, end = uuid.uuid4(), claim_end(clock())
+    free = ThrowAwayKey.objects.filter(pk=key_id, claim_token__isnull=True, due_at__isnull=False)
+    if not free.update(claim_token=token, claim_expires_at=end, due_at=end):
+        return None
+    row = ThrowAwayKey.objects.select_related("source", "test__source").get(pk=key_id)
+    return Held(row, token, clock)
+
+
+def send_on_commit(key_id: uuid.UUID) -> None:
+    transaction.on_commit(partial(_publish, key_id))
+
+
+def _publish(key_id: uuid.UUID) -> None:
+    problem = publish(TASK, str(key_id))
+    if problem:  # Nothing is lost: upkeep sends every due row again.
+        log.warning("throw_away_key.not_sent", key=str(key_id), problem=problem)
+
+
+def record_about(held: Held, action: str, outcome: Outcome, **details: object) -> None:
+    record(
+        action=action,
+        actor=WORKER,
+        outcome=outcome,
+        details={"key": held.row.name, "test": str(held.row.test_id or ""), **details},
+        now=held.clock(),
+        **test_rows.subject(held.row.source),
+    )
+
+
+# --- Removing -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What an attempt to remove left behind, and when the next one is due (None: a person decides).
+
+    ``gone``: nothing is left, and nothing can come any more.
+    """
+
+    step: HealthStep
+    gone: bool = False
+    due_at: datetime | None = None
+    remains_until: datetime | None = None
+
+
+def remove(held: Held) -> None:
+    """Try to remove a key. The first attempt is the last step of its test; later ones tell the row only."""
+    started = time.monotonic()
+    left = _attempt(held)
+    step = replace(left.step, duration_ms=round((time.monotonic() - started) * 1000))
+    with transaction.atomic():
+        if left.gone:
+            held.forget()
+        else:
+            _keep(held, left)
+    _end_test(held.row.test, step, held.clock())
+
+
+def _attempt(held: Held) -> _Left:
+    try:
+        return _remove_from_hsm(held)
+    except ProviderError as error:
+        return _not_removed(held, error)
+    except SoftTimeLimitExceeded:
+        return _left_for_later(held, "Removing it took longer than a task may.", "time limit", _BY_ITSELF)
+    except SecretStoreError as error:
+        return _left_for_later(held, str(error), type(error).__name__, "Enter the source's Key again.")
+
+
+def _remove_from_hsm(held: Held) -> _Left:
+    """Look, delete, purge, look again. Every part may be done already."""
+    info = _look(held)
+    if info is None:
+        return _nothing_found(held)
+    if any(info.tags.get(tag) != value for tag, value in tags_of(held.row).items()):
+        return _left_for_later(
+            held,
+            f"The HSM's key {held.row.name} does not carry this test's tags, so it is not touched.",
+            "tags",
+            "Look at that key. When it is not needed, remove it at the HSM; this note then goes by itself.",
+        )
+    held.write(in_doubt_until=None)  # what was sent has arrived
+    if info.state is KeyState.ACTIVE:
+        held.guard()
+        held.provider.delete_key(held.ref)
+    if not info.purgeable:
+        return _protected(held)
+    held.guard()
+    try:
+        held.provider.purge_key(held.ref)
+    except PurgeProtected:
+        return _protected(held)
+    return _nothing_found(held) if _look(held) is None else _left_for_later(held, "It is still there.")
+
+
+def _look(held: Held) -> KeyInfo | None:
+    held.guard()
+    try:
+        return held.provider.describe_key(held.ref)
+    except KeyNotFound:
+        return None
+
+
+def _nothing_found(held: Held) -> _Left:
+    """Gone, unless a request is still out that may make it appear."""
+    until = held.row.in_doubt_until
+    if until is None or until <= held.clock():
+        detail = "Nothing is left of the throw-away key; its name is free again."
+        return _Left(_step(StepOutcome.PASSED, detail), gone=True)
+    detail = (
+        "Nothing is found of the throw-away key. A request that makes it was sent and not answered, so the "
+        f"console looks once more at {until:%H:%M:%S} UTC."
+    )
+    return _Left(_step(StepOutcome.WARNING, detail), due_at=until)
+
+
+def _protected(held: Held) -> _Left:
+    """Deleted; nobody can do more before the retention ends."""
+    info = _look(held)
+    until = info.scheduled_purge_at if info else None
+    if info is None or until is None:
+        return _left_for_later(held, "Its remains cannot be purged, and the HSM names no date.")
+    detail = (
+        f"The throw-away key is deleted. Purge protection keeps its remains until {until:%d %B %Y}; then the "
+        "HSM drops them by itself."
+    )
+    return _Left(_step(StepOutcome.WARNING, detail), due_at=until, remains_until=until)
+
+
+def _not_removed(held: Held, error: ProviderError) -> _Left:
+    if isinstance(error, AuthenticationFailed):  # never repeated by itself: accounts lock
+        remedy = f"{error.remedy} Then test the connection again; the key is removed after that.".strip()
+        left = _left_for_later(held, error.message, error.code, remedy)
+        return replace(left, due_at=None)
+    detail, remedy = error.message, error.remedy
+    if isinstance(error, AccessDenied) and error.missing_right:
+        detail = f"The application lacks the right {error.missing_right}."
+        remedy = f"Grant {error.missing_right} to the application on this HSM."
+    return _left_for_later(held, detail, error.code, f"{remedy} {_BY_ITSELF}".strip())
+
+
+def _left_for_later(held: Held, detail: str, code: str = "", remedy: str = _BY_ITSELF) -> _Left:
+    said = f"The throw-away key {held.row.name} is not removed yet. {detail}"
+    return _Left(_step(StepOutcome.FAILED, said, code, remedy), due_at=held.clock() + _pause(held))
+
+
+def _pause(held: Held) -> timedelta:
+    return min(_FIRST_PAUSE * (1 << min(held.row.attempts, 20)), _LONGEST_PAUSE)
+
+
+def _step(outcome: StepOutcome, detail: str, code: str = "", remedy: str = "") -> HealthStep:
+    return HealthStep(CLEAN_UP, str(CycleStep.REMOVE.label), outcome, detail, code, remedy)
+
+
+def _keep(held: Held, left: _Left) -> None:
+    first = held.row.attempts == 0
+    held.release(
+        due_at=left.due_at,
+        remains_until=left.remains_until,
+        attempts=held.row.attempts + 1,
+        problem=left.step.detail,
+        problem_code=left.step.code[:100],
+        remedy=left.step.remedy,
+        sealed_backup=None,
+    )
+    if first:
+        record_about(held, "source.test_key.left", Outcome.FAILED, reason=left.step.detail)
+    log.warning("throw_away_key.left", key=held.row.name, code=left.step.code, attempts=held.row.attempts)
+
+
+def _end_test(test: ConnectionTest | None, step: HealthStep, now: datetime) -> None:
+    if test is None or test.is_over:
+        return
+    try:
+        test_rows.store_step(test, step)
+        test_rows.finish(test, now)
+    except TestLost:
+        log.warning("connection_test.lost", test=str(test.pk))
+
+
+def break_off(held: Held) -> None:
+    """After an error of ours: whatever the step was, the key is removed next, after a pause."""
+    with suppress(ClaimLost):
+        due_at = held.clock() + _pause(held)
+        held.release(due_at=due_at, step=CycleStep.REMOVE, attempts=held.row.attempts + 1)
+
+
+# --- What nobody does ---------------------------------------------------------------------------------
+
+
+def upkeep(*, now: datetime) -> None:
+    """Let dead workers' keys be removed, and send what is due: lost messages, ends of pauses."""
+    dead = ThrowAwayKey.objects.filter(claim_expires_at__lt=now)
+    dead.update(step=CycleStep.REMOVE, claim_token=None, claim_expires_at=None, due_at=now)
+    due = ThrowAwayKey.objects.filter(claim_token__isnull=True, due_at__lte=now)
+    for key_id, due_at in due.values_list("pk", "due_at"):
+        if due.filter(pk=key_id, due_at=due_at).update(due_at=now + RESENT_AFTER):
+            _publish(key_id)
+
+
+def try_again(*, key_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
+    """A person asks for the next attempt at once. False when the key is gone or somebody holds it."""
+    row = ThrowAwayKey.objects.select_related("source").filter(pk=key_id).first()
+    waiting = ThrowAwayKey.objects.filter(pk=key_id, step=CycleStep.REMOVE, claim_token__isnull=True)
+    with transaction.atomic():
+        if row is None or not waiting.update(due_at=now + RESENT_AFTER):
+            return False
+        record(
+            action="source.test_key.removal_requested",
+            actor=actor,
+            outcome=Outcome.REQUESTED,
+            details={"key": row.name},
+            now=now,
+            **test_rows.subject(row.source),
+        )
+        send_on_commit(key_id)
+    return True
