@@ -120,6 +120,7 @@ CELERY_TASK_DEFAULT_QUEUE = "operations"
 CELERY_TASK_ROUTES = {
     "keys.tasks.run_operation": {"queue": "operations"},
     "cryptosources.tasks.run_connection_test": {"queue": "checks"},
+    "cryptosources.tasks.run_key_cycle": {"queue": "checks"},
     "*.upkeep_*": {"queue": "upkeep"},
 }
 CELERY_BEAT_SCHEDULE = {
