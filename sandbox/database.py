@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS role_definition (
     role_name TEXT NOT NULL,
     description TEXT NOT NULL,
     actions TEXT NOT NULL,
+    excluded TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (hsm, name)
 ) STRICT;
 
@@ -83,6 +84,9 @@ CREATE TABLE IF NOT EXISTS rotation_policy (
 ) STRICT;
 """
 
+# Columns that a data directory of an earlier sandbox lacks; always the last ones of their tables.
+_LATER_COLUMNS = (("role_definition", "excluded", "TEXT NOT NULL DEFAULT '[]'"),)
+
 
 class Database:
     """One connection, for one thread. Open it where it is used."""
@@ -94,6 +98,13 @@ class Database:
         for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(_SCHEMA)
+        self._add_later_columns()
+
+    def _add_later_columns(self) -> None:
+        with self.transaction():
+            for table, column, kind in _LATER_COLUMNS:
+                if column not in {row["name"] for row in self.rows(f"PRAGMA table_info({table})")}:
+                    self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def close(self) -> None:
         self._connection.close()

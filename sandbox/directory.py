@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sandbox.database import Database
-from sandbox.roles import BUILT_IN, RoleDefinition
+from sandbox.roles import BUILT_IN, CUSTOM, RoleDefinition
 
 DEFAULT_APP = "Key Manager"
 
@@ -123,8 +123,9 @@ class Directory:
                 row["name"],
                 row["role_name"],
                 frozenset(json.loads(row["actions"])),
-                kind="CustomRole",
-                description=row["description"],
+                CUSTOM,
+                row["description"],
+                frozenset(json.loads(row["excluded"])),
             )
             for row in rows
         ]
@@ -135,13 +136,13 @@ class Directory:
 
     def put_role(self, hsm: str, role: RoleDefinition) -> None:
         self._db.write(
-            "INSERT INTO role_definition VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "role_name = excluded.role_name, description = excluded.description, actions = excluded.actions",
+            "INSERT OR REPLACE INTO role_definition VALUES (?, ?, ?, ?, ?, ?)",
             hsm,
             role.name,
             role.role_name,
             role.description,
             json.dumps(sorted(role.actions)),
+            json.dumps(sorted(role.excluded)),
         )
 
     def remove_role(self, hsm: str, name: str) -> bool:
@@ -175,7 +176,7 @@ class Directory:
         """Scope and data actions of each of the principal's assignments."""
         known = self.roles(hsm)
         return [
-            (assignment.scope, known[assignment.definition].actions)
+            (assignment.scope, known[assignment.definition].granted)
             for assignment in self.assignments(hsm)
             if assignment.principal_id == principal_id and assignment.definition in known
         ]

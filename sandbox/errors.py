@@ -120,7 +120,7 @@ def operation_not_permitted(operation: str) -> HsmError:
 
 
 def too_many(what: str, limit: int) -> HsmError:
-    """403, documented limits (5,000 keys, 100 versions); status, code and text assumed."""
+    """403, documented limits of keys, versions and roles; status, code and text assumed."""
     return HsmError(403, "Forbidden", f"The HSM holds the largest number of {what} allowed ({limit})")
 
 
@@ -141,6 +141,11 @@ def role_assignment_exists() -> HsmError:
     return HsmError(409, "RoleAssignmentExists", "The role assignment already exists")
 
 
-def role_definition_in_use() -> HsmError:
-    """409, assumed."""
-    return HsmError(409, "RoleDefinitionInUse", "The role definition has assignments")
+def invalid_scope() -> HsmError:
+    """400; code and text from a public report of the service's answer."""
+    return HsmError(400, "Invalidkeyidentifier", "Invalid key identifier")
+
+
+def bad_role(reason: str) -> HsmError:
+    """400, documented rules (built-in roles stay, roles are made at /); code and text assumed."""
+    return bad_parameter(f"Invalid role definition: {reason}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 PREFIX = "Microsoft.KeyVault/managedHsm"
+CUSTOM = "CustomRole"
 DEFINITION_PATH = "Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions"
 
 
@@ -13,13 +14,18 @@ def data_action(short: str) -> str:
 
 @dataclass(frozen=True)
 class RoleDefinition:
-    """A role by its GUID ``name``. ``actions`` are full data action names."""
+    """A role by its GUID ``name``. ``actions`` less ``excluded`` are the full names of what it grants."""
 
     name: str
     role_name: str
     actions: frozenset[str]
     kind: str = "AKVBuiltInRole"
     description: str = ""
+    excluded: frozenset[str] = frozenset()
+
+    @property
+    def granted(self) -> frozenset[str]:
+        return self.actions - self.excluded
 
     @property
     def resource_id(self) -> str:
@@ -135,6 +141,15 @@ BUILT_IN = {
         ADMINISTRATOR,
     )
 }
+
+
+DATA_ACTIONS = frozenset().union(*(role.actions for role in BUILT_IN.values()))
+_BY_LOWER_CASE = {action.lower(): action for action in DATA_ACTIONS}
+
+
+def known_data_action(name: str) -> str | None:
+    """The data action of this full name in whatever case; None for an unknown one."""
+    return _BY_LOWER_CASE.get(name.lower())
 
 
 def built_in(name: str) -> RoleDefinition | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from azure.identity import ClientSecretCredential
+from azure.keyvault.administration import KeyVaultAccessControlClient
 from azure.keyvault.keys import KeyClient
 
 from tests.sandbox_server import SandboxServer
@@ -42,3 +43,9 @@ def key_client(server: SandboxServer, hostname: str = "localhost", **more: Any) 
     """A client with a credential of its own; ``more`` goes to the client."""
     arguments = client_arguments(server, hostname) | more
     return KeyClient(server.address(hostname), credential(server), **arguments)
+
+
+def access_client(server: SandboxServer, **who: str) -> KeyVaultAccessControlClient:
+    """A client of the HSM's roles; ``who`` names another application by its id and secret."""
+    arguments = client_arguments(server, "localhost")
+    return KeyVaultAccessControlClient(server.address(), credential(server, **who), **arguments)

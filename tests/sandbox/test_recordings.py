@@ -7,6 +7,7 @@ preview versions.
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.sandbox.recordings import Exchange, Replay, Session, load, load_directory
 from tests.sandbox.wire import Answer, Wire
+from tests.sandbox_server import SandboxServer
 
 VARIABLE = "KEYMANAGER_TEST_RECORDINGS"
 FOLDER = os.environ.get(VARIABLE)
@@ -48,6 +50,13 @@ LENGTHS = {"n", "x", "y", "e", "iv", "tag"}
 SAME = {"kty", "crv", "alg", "enabled", "nbf", "exp", "code", "e", "aad"}
 # In a list each entry has fields of its own.
 OPTIONAL_IN_LISTS = {"tags", "nbf", "exp"}
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    """A sandbox of its own, since the number of roles and of assignments is limited."""
+    with SandboxServer() as server:
+        yield Wire(server)
 
 
 @needs_recordings
