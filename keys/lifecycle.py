@@ -30,6 +30,7 @@ class OperationKind(StrEnum):
     PURGE = "purge"
     RESTORE = "restore"
     ROTATE = "rotate"
+    UPDATE = "update"
     SIGN = "sign"
 
     @property
@@ -74,6 +75,7 @@ class Step(StrEnum):
     RESTORE = "restore"
     NOTE_VERSIONS = "note_versions"
     ROTATE = "rotate"
+    UPDATE = "update"
     SIGN = "sign"
 
 
@@ -86,6 +88,7 @@ _STEPS: Final[dict[OperationKind, tuple[Step, ...]]] = {
     OperationKind.PURGE: (Step.PURGE,),
     OperationKind.RESTORE: (Step.RESTORE,),
     OperationKind.ROTATE: (Step.NOTE_VERSIONS, Step.ROTATE),
+    OperationKind.UPDATE: (Step.UPDATE,),
     OperationKind.SIGN: (Step.SIGN,),
 }
 _FROM: Final[dict[OperationKind, frozenset[Residency]]] = {
@@ -97,6 +100,7 @@ _FROM: Final[dict[OperationKind, frozenset[Residency]]] = {
     OperationKind.PURGE: frozenset({Residency.DELETED}),
     OperationKind.RESTORE: frozenset({Residency.ABSENT, Residency.FAULTED}),
     OperationKind.ROTATE: frozenset({Residency.RESIDENT}),
+    OperationKind.UPDATE: frozenset({Residency.RESIDENT}),
     OperationKind.SIGN: frozenset({Residency.RESIDENT}),
 }
 
@@ -104,10 +108,10 @@ _FROM: Final[dict[OperationKind, frozenset[Residency]]] = {
 def steps(kind: OperationKind, *, backed_up: bool) -> tuple[Step, ...]:
     """The steps of an operation in order.
 
-    ``backed_up``: the source keeps a backup of every key, so whatever makes new key material
-    (a key, a version) takes and verifies a backup before it counts as done.
+    ``backed_up``: the source keeps a backup of every key, so whatever makes what earlier backups lack
+    (a key, a version, other dates or tags) takes and verifies a backup before it counts as done.
     """
-    if backed_up and kind in (OperationKind.GENERATE, OperationKind.ROTATE):
+    if backed_up and kind in (OperationKind.GENERATE, OperationKind.ROTATE, OperationKind.UPDATE):
         return _STEPS[kind] + _BACKUP
     return _STEPS[kind]
 

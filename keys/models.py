@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Coalesce, Lower
 
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm, signature_algorithms
 from keys import public_keys
+from keys.attributes import EXPIRES_SOON, Validity, validity_of
 from keys.lifecycle import NAME_FREE, UNDER_WAY, OperationKind, OperationState, Residency, Step
 from secretstore.fields import SealedField
 
@@ -39,10 +40,30 @@ class Installation(models.Model):
 
 class ManagedKeyQuerySet(models.QuerySet["ManagedKey"]):
     def with_use(self, *, since: date) -> "ManagedKeyQuerySet":
-        """Annotate ``recent_signatures``: signatures since that day (UTC)."""
+        """Annotate ``recent_signatures``: signatures since that day (UTC), and ``last_used``, a day.
+
+        Subqueries, not a join: a page of a long list counts for its own rows only.
+        """
+        use = KeyUse.objects.filter(key=models.OuterRef("pk")).order_by().values("key")
+        recent = use.filter(day__gte=since).annotate(total=models.Sum("signatures")).values("total")
+        last = use.annotate(last=models.Max("day")).values("last")
         return self.annotate(
-            recent_signatures=models.Sum("use__signatures", filter=Q(use__day__gte=since), default=0)
+            recent_signatures=Coalesce(models.Subquery(recent), 0), last_used=models.Subquery(last)
         )
+
+    def in_validity(self, validity: Validity, *, now: datetime) -> "ManagedKeyQuerySet":
+        """Keys that are so at that moment; the same rule as ``attributes.validity_of``."""
+        ended = Q(expires_at__lte=now)
+        early = Q(not_before__gt=now)
+        soon = Q(expires_at__lte=now + EXPIRES_SOON)
+        in_use = self.filter(enabled=True)
+        return {
+            Validity.DISABLED: self.filter(enabled=False),
+            Validity.EXPIRED: in_use.filter(ended),
+            Validity.NOT_YET_VALID: in_use.filter(early).exclude(ended),
+            Validity.EXPIRING: in_use.filter(soon).exclude(ended).exclude(early),
+            Validity.VALID: in_use.exclude(soon).exclude(early),
+        }[validity]
 
 
 class ManagedKey(models.Model):
@@ -58,6 +79,11 @@ class ManagedKey(models.Model):
     recovery_level = models.CharField(max_length=64, blank=True)
     purgeable = models.BooleanField(default=True)
     scheduled_purge_at = models.DateTimeField(null=True, blank=True)
+    # The current version's, as the HSM told them last; before the key exists, what was asked for.
+    enabled = models.BooleanField(default=True)
+    not_before = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    tags = models.JSONField(default=dict, blank=True, help_text="The operators' own tags.")
     verified_backup = models.ForeignKey(
         "KeyBackup", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -73,6 +99,7 @@ class ManagedKey(models.Model):
 
     class Meta:
         ordering: ClassVar = ["name"]
+        indexes: ClassVar = [models.Index(fields=["name", "id"], name="keys_by_name")]
         permissions: ClassVar = [("operate_managedkey", "Can generate, sign with and operate keys")]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -108,6 +135,11 @@ class ManagedKey(models.Model):
     @property
     def where(self) -> Residency:
         return Residency(self.residency)
+
+    def validity(self, now: datetime) -> Validity:
+        return validity_of(
+            enabled=self.enabled, not_before=self.not_before, expires_at=self.expires_at, now=now
+        )
 
 
 class KeyVersion(models.Model):
@@ -175,9 +207,42 @@ class KeyBackup(models.Model):
         return f"{self.key_id} {self.taken_at:%Y-%m-%d %H:%M}"
 
 
+class KeyBatch(models.Model):
+    """Several keys that were asked for together. Its id is the form's token: sent twice, made once."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    source = models.ForeignKey(CryptoSource, on_delete=models.PROTECT, related_name="+")
+    algorithm = models.CharField(max_length=16, choices=_choices(KeyAlgorithm))
+    first_name = models.CharField(max_length=127)
+    last_name = models.CharField(max_length=127)
+    count = models.PositiveIntegerField()
+    actor_name = models.CharField(max_length=150)
+    requested_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-requested_at"]
+        verbose_name_plural: ClassVar = "key batches"
+
+    def __str__(self) -> str:
+        return f"{self.first_name} … {self.last_name}"
+
+
 class KeyOperationQuerySet(models.QuerySet["KeyOperation"]):
     def under_way(self) -> "KeyOperationQuerySet":
         return self.filter(state__in=[state.value for state in UNDER_WAY])
+
+    def waiting(self) -> "KeyOperationQuerySet":
+        """For a worker or for their time: nobody holds them, and nothing went wrong."""
+        between_steps = Q(state=OperationState.RUNNING, claim_token__isnull=True)
+        return self.filter(Q(state=OperationState.PENDING, error="") | between_steps)
+
+    def paused(self) -> "KeyOperationQuerySet":
+        """After a passing error, until they are tried again."""
+        return self.filter(state=OperationState.PENDING).exclude(error="")
+
+    def held(self) -> "KeyOperationQuerySet":
+        """A worker holds them now."""
+        return self.filter(state=OperationState.RUNNING, claim_token__isnull=False)
 
     def due(self, now: datetime) -> "KeyOperationQuerySet":
         """Operations that owe work and whose message was lost, whose worker died, or whose pause is over."""
@@ -193,6 +258,9 @@ class KeyOperation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     key = models.ForeignKey(ManagedKey, on_delete=models.PROTECT, related_name="operations")
+    batch = models.ForeignKey(
+        KeyBatch, on_delete=models.PROTECT, related_name="operations", null=True, blank=True, db_index=False
+    )
     kind = models.CharField(max_length=16, choices=_choices(OperationKind))
     exclusive = models.BooleanField()
     state = models.CharField(max_length=16, choices=_choices(OperationState), default=OperationState.PENDING)
@@ -225,6 +293,12 @@ class KeyOperation(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["state", "due_at"], name="keys_operation_due"),
             models.Index(fields=["key", "-requested_at"], name="keys_operation_recent"),
+            models.Index(fields=["-requested_at", "id"], name="keys_operation_newest"),
+            models.Index(fields=["state", "-requested_at", "id"], name="keys_operation_state"),
+            models.Index(fields=["kind", "-requested_at", "id"], name="keys_operation_kind"),
+            models.Index(fields=["actor_name", "-requested_at", "id"], name="keys_operation_actor"),
+            models.Index(fields=["batch", "state"], name="keys_operation_batch"),
+            models.Index(fields=["request_id"], condition=~Q(request_id=""), name="keys_operation_request"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(

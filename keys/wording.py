@@ -58,6 +58,12 @@ ACTS: Final = {
         "Adds a version that signs from then on; earlier versions keep verifying.",
         "The key has a new version, which signs from now on.",
     ),
+    OperationKind.UPDATE: ActWords(
+        "Change validity and tags",
+        "change of validity and tags",
+        "Sets from when until when the key signs, takes it out of use or back, and sets its tags.",
+        "The HSM holds the dates and tags that were asked for.",
+    ),
     OperationKind.RESTORE: ActWords(
         "Restore",
         "restore",
@@ -94,6 +100,7 @@ STEPS: Final = {
     Step.RESTORE: "Restore the key from its backup",
     Step.NOTE_VERSIONS: "Note the versions there are",
     Step.ROTATE: "Add a version",
+    Step.UPDATE: "Set dates and tags in the HSM",
     Step.SIGN: "Sign the digest in the HSM",
 }
 
@@ -171,7 +178,7 @@ def proof(backup: KeyBackup) -> Words:
 
 def title(operation: KeyOperation) -> str:
     """``Back up invoice-2026`` (the key's row must be at hand)."""
-    link = "with " if operation.what is OperationKind.SIGN else ""
+    link = {OperationKind.SIGN: "with ", OperationKind.UPDATE: "of "}.get(operation.what, "")
     return f"{ACTS[operation.what].label} {link}{operation.key.name}"
 
 

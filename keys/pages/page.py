@@ -17,7 +17,7 @@ from django.urls import reverse
 from audit.actors import Actor
 from cryptosources.errors import SourceError
 from keys.models import ManagedKey
-from keys.services.requests import OperationRefused
+from keys.services.refusals import OperationRefused
 from licensing.services import FeatureNotLicensed
 
 VIEW_KEYS: Final = "keys.view_managedkey"

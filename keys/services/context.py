@@ -12,11 +12,9 @@ from cryptosources.providers.api import FullProvider, KeyInfo, KeyRef, KeyState
 from cryptosources.providers.errors import KeyMismatch, KeyNotFound
 from cryptosources.services.connections import provider_for
 from cryptosources.services.gate import require_usable
+from keys.attributes import INSTALLATION_TAG, KEY_TAG
 from keys.lifecycle import OperationState, Residency
 from keys.models import Installation, KeyOperation, ManagedKey
-
-INSTALLATION_TAG = "keymanager-installation"
-KEY_TAG = "keymanager-key"
 
 
 class ClaimLost(Exception):

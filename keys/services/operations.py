@@ -42,6 +42,7 @@ from keys.services.context import (
     claim_end,
 )
 from keys.services.steps import STEPS, Write
+from keys.services.validity import KeyNotValid
 from licensing.services import FeatureNotLicensed
 from secretstore.errors import SecretStoreError
 
@@ -85,6 +86,8 @@ def _attempt(context: StepContext) -> None:
         _not_done(context, error)
     except StepFailed as error:
         _fail(context, _Failure(error.message, code=error.code, residency=error.residency))
+    except KeyNotValid as error:
+        _fail(context, _Failure(error.message, code=error.validity))
     except (SourceError, FeatureNotLicensed, SecretStoreError) as error:
         _fail(context, _Failure(str(error), code=type(error).__name__))
     else:

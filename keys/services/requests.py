@@ -8,7 +8,8 @@ import base64
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -23,7 +24,7 @@ from cryptosources.providers.algorithms import (
     SignatureAlgorithm,
     require_digest,
 )
-from cryptosources.providers.api import ProviderKind
+from cryptosources.providers.api import KeyAttributes, ProviderKind
 from cryptosources.services.gate import require_licensed, require_usable
 from keys.lifecycle import (
     KNOWN_ENDS,
@@ -36,71 +37,101 @@ from keys.lifecycle import (
 )
 from keys.models import KeyOperation, ManagedKey
 from keys.services import dispatch
+from keys.services.refusals import OperationRefused
+from keys.services.validity import PLAIN, as_parameters, fit, fit_for_a_new_key, why_not_valid
 from licensing.services import FeatureNotLicensed
 
 P = ParamSpec("P")
 #: Form fields whose errors are slips of the pen; a wrongly typed name before a purge is not.
-_SLIPS = frozenset({"name", "digest", "algorithm"})
+SLIPS: Final = frozenset({"name", "digest", "algorithm", "not_before", "expires_at", "tags"})
 _NAME_TAKEN = "This source already has a key of that name."
 
 
-def _recorded(ask: Callable[P, KeyOperation]) -> Callable[P, KeyOperation]:
-    """Record a refusal as well: who tried what, and why not. Slips in a form's fields are no attempts."""
+def _recorded(
+    kind: OperationKind | None = None,
+) -> Callable[[Callable[P, KeyOperation]], Callable[P, KeyOperation]]:
+    """Record a refusal as well: who tried what, and why not. Slips in a form's fields are no attempts.
 
-    @wraps(ask)
-    def asking(*args: P.args, **asked: P.kwargs) -> KeyOperation:
-        try:
-            with transaction.atomic():
-                return ask(*args, **asked)
-        except (OperationRefused, SourceError, FeatureNotLicensed) as refusal:
-            if getattr(refusal, "field", "") not in _SLIPS:
-                _record_refusal(asked, str(refusal))
-            raise
+    ``kind`` None: the arguments tell it (``kind``, or the ``operation`` to be tried again).
+    """
 
-    return asking
+    def decorate(ask: Callable[P, KeyOperation]) -> Callable[P, KeyOperation]:
+        @wraps(ask)
+        def asking(*args: P.args, **asked: P.kwargs) -> KeyOperation:
+            try:
+                with transaction.atomic():
+                    return ask(*args, **asked)
+            except (OperationRefused, SourceError, FeatureNotLicensed) as refusal:
+                if getattr(refusal, "field", "") not in SLIPS:
+                    _record_refusal(kind, asked, str(refusal))
+                raise
 
+        return asking
 
-class OperationRefused(Exception):
-    """The operation makes no sense now; the text says why and what to do. Nothing was changed."""
-
-    def __init__(self, message: str, *, field: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
+    return decorate
 
 
-@_recorded
+@_recorded(OperationKind.GENERATE)
 def generate_key(
-    *, source: CryptoSource, name: str, algorithm: KeyAlgorithm, actor: Actor, now: datetime
+    *,
+    source: CryptoSource,
+    name: str,
+    algorithm: KeyAlgorithm,
+    actor: Actor,
+    now: datetime,
+    attributes: KeyAttributes = PLAIN,
+    token: UUID | None = None,
 ) -> KeyOperation:
-    """Ask for a new key. OperationRefused (name taken or malformed) | SourceInactive | FeatureNotLicensed."""
+    """Ask for a new key. OperationRefused (name taken or malformed) | SourceInactive | FeatureNotLicensed.
+
+    ``attributes``: dates and the operators' tags. The same form sent twice (the same ``token`` and the
+    same name) asks once: the second call returns what the first one made.
+    """
+    if (asked := _asked_before(token, source, name)) is not None:
+        return asked
     require_usable(source=source, now=now)
-    key = ManagedKey(
-        source=source,
-        name=name,
-        algorithm=algorithm.value,
-        created_by=actor.name,
-        created_at=now,
-        updated_at=now,
-    )
+    attributes = fit_for_a_new_key(attributes, now=now)
+    key = new_key(source=source, name=name, algorithm=algorithm, attributes=attributes, actor=actor, now=now)
     _require_new_name(key)
     try:
         with transaction.atomic():
             key.save(force_insert=True)
     except IntegrityError as error:  # somebody else asked for the same name in this very moment
         raise OperationRefused(_NAME_TAKEN, field="name") from error
-    return _open(key, OperationKind.GENERATE, {"algorithm": algorithm.value}, actor, now)
+    unused = token if token and not KeyOperation.objects.filter(pk=token).exists() else None
+    parameters = {"algorithm": algorithm.value, **as_parameters(attributes)}
+    return _open(key, OperationKind.GENERATE, parameters, actor, now, pk=unused)
 
 
-@_recorded
+def _asked_before(token: UUID | None, source: CryptoSource, name: str) -> KeyOperation | None:
+    """What this form has made already; *back* in a browser may bring its token again for another name."""
+    if token is None:
+        return None
+    made = KeyOperation.objects.filter(pk=token, kind=OperationKind.GENERATE)
+    return made.filter(key__source=source, key__name=name).select_related("key__source").first()
+
+
+@_recorded()
 def request_operation(*, key: ManagedKey, kind: OperationKind, actor: Actor, now: datetime) -> KeyOperation:
-    """Ask for backup, delete, recover, restore or rotate (purge and sign have doors of their own)."""
-    if kind in (OperationKind.GENERATE, OperationKind.PURGE, OperationKind.SIGN):
+    """Ask for backup, delete, recover, restore or rotate (the others have doors of their own)."""
+    if kind in (OperationKind.GENERATE, OperationKind.PURGE, OperationKind.SIGN, OperationKind.UPDATE):
         raise ValueError(f"{kind} has its own door")
     return _open(_locked(key), kind, {}, actor, now)
 
 
-@_recorded
+@_recorded(OperationKind.UPDATE)
+def request_update(
+    *, key: ManagedKey, attributes: KeyAttributes, actor: Actor, now: datetime
+) -> KeyOperation:
+    """Ask for other dates, another enabled state, other tags: ``attributes`` is all that the key will have.
+
+    OperationRefused for dates or tags that no key can have.
+    """
+    attributes = fit(attributes)
+    return _open(_locked(key), OperationKind.UPDATE, as_parameters(attributes), actor, now)
+
+
+@_recorded(OperationKind.PURGE)
 def request_purge(*, key: ManagedKey, typed_name: str, actor: Actor, now: datetime) -> KeyOperation:
     """Ask for a purge. The person has typed the key's name: their word when no verified backup exists.
 
@@ -118,7 +149,7 @@ def request_purge(*, key: ManagedKey, typed_name: str, actor: Actor, now: dateti
     return _open(key, OperationKind.PURGE, {"override_by": override}, actor, now)
 
 
-@_recorded
+@_recorded(OperationKind.SIGN)
 def request_signature(
     *, key: ManagedKey, algorithm: SignatureAlgorithm, digest: bytes, label: str, actor: Actor, now: datetime
 ) -> KeyOperation:
@@ -134,6 +165,8 @@ def request_signature(
         require_digest(algorithm, digest)
     except DigestMismatch as error:
         raise OperationRefused(str(error), field="digest") from error
+    if reason := why_not_valid(key, now=now):
+        raise OperationRefused(reason)
     parameters = {
         "algorithm": algorithm.value,
         "digest": base64.b64encode(digest).decode(),
@@ -143,7 +176,7 @@ def request_signature(
     return _open(key, OperationKind.SIGN, parameters, actor, now)
 
 
-@_recorded
+@_recorded()
 def retry_operation(*, operation: KeyOperation, actor: Actor, now: datetime) -> KeyOperation:
     """Take a failed operation up again at the step that failed; only a key's latest one of its kind."""
     key = _locked(operation.key)
@@ -203,14 +236,55 @@ def _require_nothing_under_way(key: ManagedKey, kind: OperationKind) -> None:
 
 
 def _open(
-    key: ManagedKey, kind: OperationKind, parameters: Mapping[str, object], actor: Actor, now: datetime
+    key: ManagedKey,
+    kind: OperationKind,
+    parameters: Mapping[str, object],
+    actor: Actor,
+    now: datetime,
+    *,
+    pk: UUID | None = None,
 ) -> KeyOperation:
     _require_gate(key, kind, now)
     if not allowed(kind, Residency(key.residency)):
         raise OperationRefused(f"{kind.value.capitalize()} is not possible: {_WHERE[key.where]}")
     _require_nothing_under_way(key, kind)
+    operation = new_operation(key=key, kind=kind, parameters=parameters, actor=actor, now=now)
+    operation.pk = pk or operation.pk
+    operation.save(force_insert=True)
+    _audit(operation, actor, Outcome.REQUESTED, _shown(parameters), now)
+    dispatch.send_on_commit(operation_id=operation.pk)
+    return operation
+
+
+def new_key(
+    *,
+    source: CryptoSource,
+    name: str,
+    algorithm: KeyAlgorithm,
+    attributes: KeyAttributes,
+    actor: Actor,
+    now: datetime,
+) -> ManagedKey:
+    """The row of a key to be created, not saved."""
+    return ManagedKey(
+        source=source,
+        name=name,
+        algorithm=algorithm.value,
+        not_before=attributes.not_before,
+        expires_at=attributes.expires_at,
+        tags=dict(attributes.tags),
+        created_by=actor.name,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def new_operation(
+    *, key: ManagedKey, kind: OperationKind, parameters: Mapping[str, object], actor: Actor, now: datetime
+) -> KeyOperation:
+    """The row of an operation, not saved: at its first step, due when a worker should have taken it."""
     plan = steps(kind, backed_up=key.source.backup_restore)
-    operation = KeyOperation.objects.create(
+    return KeyOperation(
         key=key,
         kind=kind.value,
         exclusive=kind.exclusive,
@@ -223,19 +297,16 @@ def _open(
         actor_name=actor.name,
         requested_at=now,
     )
-    _audit(operation, actor, Outcome.REQUESTED, _shown(parameters), now)
-    dispatch.send_on_commit(operation_id=operation.pk)
-    return operation
 
 
-def _record_refusal(asked: Mapping[str, Any], reason: str) -> None:
+def _record_refusal(kind: OperationKind | None, asked: Mapping[str, Any], reason: str) -> None:
     """In a transaction of its own: the refused one was rolled back."""
     operation: KeyOperation | None = asked.get("operation")
     key: ManagedKey | None = operation.key if operation else asked.get("key")
     subject: ManagedKey | CryptoSource = key or asked["source"]
-    kind = operation.kind if operation else asked.get("kind", _KINDS[bool(key), "digest" in asked])
+    what = kind or (operation.what if operation else asked["kind"])
     record(
-        action=f"key.{kind}",
+        action=f"key.{what}",
         actor=asked["actor"],
         subject_type="managed key" if key else "crypto source",
         subject_id=str(subject.pk),
@@ -246,16 +317,13 @@ def _record_refusal(asked: Mapping[str, Any], reason: str) -> None:
     )
 
 
-_KINDS = {
-    (False, False): OperationKind.GENERATE,
-    (True, False): OperationKind.PURGE,
-    (True, True): OperationKind.SIGN,
-}
-
-
 def _shown(parameters: Mapping[str, object]) -> dict[str, object]:
     """What of the parameters belongs in the audit record: not the digest, it may identify a document."""
-    return {name: value for name, value in parameters.items() if name not in ("digest", "label") and value}
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name not in ("digest", "label") and value not in ("", None)
+    }
 
 
 def _audit(

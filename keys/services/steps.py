@@ -7,12 +7,13 @@ claim, so a holder that lost its claim changes no row.
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
+from cryptosources.providers.api import KeyAttributes, KeyInfo, KeyRef, KeySpec, KeyState
 from cryptosources.providers.api import KeyBackup as BackupBlob
-from cryptosources.providers.api import KeyInfo, KeyRef, KeySpec, KeyState
 from cryptosources.providers.errors import (
     AccessDenied,
     ForeignBackup,
@@ -26,9 +27,10 @@ from cryptosources.providers.errors import (
 from cryptosources.providers.signatures import signature_is_valid
 from cryptosources.services.gate import require_usable
 from keys.lifecycle import CREATE_SENT, Residency, Step
-from keys.models import KeyBackup, KeyVersion
+from keys.models import KeyBackup, KeyVersion, ManagedKey
 from keys.services import use, writes
 from keys.services.context import StepContext, StepFailed, residency_found
+from keys.services.validity import from_parameters, require_valid
 from secretstore.errors import CannotOpen
 from secretstore.secret import Secret
 from secretstore.services import open_from, seal_into
@@ -63,11 +65,21 @@ def _create(step: StepContext) -> KeyInfo:
     step.guard_use()
     step.remember(**{CREATE_SENT: True})
     try:
-        return step.provider.create_key(KeySpec(step.key.name, KeyAlgorithm(step.key.algorithm), step.tags))
+        return step.provider.create_key(_spec(step.key, step.tags))
     except ProviderError as error:
         if error.outcome_known and not sent_before:
             step.remember(**{CREATE_SENT: False})
         raise
+
+
+def _spec(key: ManagedKey, our_tags: Mapping[str, str]) -> KeySpec:
+    return KeySpec(
+        name=key.name,
+        algorithm=KeyAlgorithm(key.algorithm),
+        tags={**key.tags, **our_tags},
+        not_before=key.not_before,
+        expires_at=key.expires_at,
+    )
 
 
 def back_up(step: StepContext) -> Write:
@@ -203,14 +215,47 @@ def rotate(step: StepContext) -> Write:
         step.guard_use()
         step.provider.rotate_key(step.ref)
     versions = _versions(step)
-    return lambda now: writes.rotated(step.key, versions, now=now)
+    info = step.require_live()
+    return lambda now: writes.rotated(step.key, info, versions, now=now)
+
+
+def update(step: StepContext) -> Write:
+    """Set dates, enabled state and tags of the newest version; a repeat finds them set.
+
+    Other tags of ours than these, and what was set outside this console meanwhile, are replaced: the
+    person was shown all that the key would have.
+    """
+    _require_gate(step)
+    wanted = _wanted_attributes(step)
+    info = step.require_live()
+    if attributes_of(info) != wanted:
+        step.guard_use()
+        info = step.provider.update_key(info.ref, wanted)
+        step.require_ours(info)
+    if attributes_of(info) != wanted:
+        raise StepFailed(
+            "The HSM answered, but holds other dates or tags than were asked for: it cannot be set so. "
+            "Where it kept a date that was to go, set a later one instead."
+        )
+    return lambda now: writes.updated(step.key, info, now=now)
+
+
+def _wanted_attributes(step: StepContext) -> KeyAttributes:
+    asked = from_parameters(step.operation.parameters)
+    return replace(asked, tags={**asked.tags, **step.tags})
+
+
+def attributes_of(info: KeyInfo) -> KeyAttributes:
+    return KeyAttributes(info.enabled, info.not_before, info.expires_at, info.tags)
 
 
 def sign(step: StepContext) -> Write:
     """Sign the digest with the version named when it was asked for, and check it with the public key.
 
-    A repeat after a crash may make the HSM sign twice; only one result is ever written.
+    A repeat after a crash may make the HSM sign twice; only one result is ever written. A key out of
+    its dates never gets as far as the HSM.
     """
+    require_valid(step.key, now=step.clock(), version=step.operation.parameters["version"])
     parameters = step.operation.parameters
     algorithm = SignatureAlgorithm(parameters["algorithm"])
     digest = base64.b64decode(parameters["digest"])
@@ -250,6 +295,7 @@ STEPS: dict[Step, Callable[[StepContext], Write]] = {
     Step.RESTORE: restore,
     Step.NOTE_VERSIONS: note_versions,
     Step.ROTATE: rotate,
+    Step.UPDATE: update,
     Step.SIGN: sign,
 }
 

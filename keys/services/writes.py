@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from cryptosources.providers.api import KeyInfo
+from keys.attributes import own_tags
 from keys.lifecycle import Residency
 from keys.models import KeyBackup, KeyOperation, KeyVersion, ManagedKey
 
@@ -14,6 +15,7 @@ def created(
     """The key is in the HSM. It counts as resident only once its backup, where one is owed, is verified."""
     key.recovery_level = info.recovery_level
     key.purgeable = info.purgeable
+    _hold(key, info)
     _add_versions(key, versions)
     _place(key, Residency.RESIDENT if resident else Residency.CREATING, now)
 
@@ -25,6 +27,7 @@ def backed_up(
     backup.taken_at = now
     backup.save(force_insert=True)
     key.recovery_level = info.recovery_level
+    _hold(key, info)
     _add_versions(key, versions)
     _save(key, now)
 
@@ -69,13 +72,22 @@ def resident(key: ManagedKey, info: KeyInfo, *, now: datetime) -> None:
     key.recovery_level = info.recovery_level or key.recovery_level
     key.purgeable = info.purgeable
     key.scheduled_purge_at = None
+    _hold(key, info)
     _place(key, Residency.RESIDENT, now)
 
 
-def rotated(key: ManagedKey, versions: Sequence[KeyInfo], *, now: datetime) -> None:
-    """A version was added."""
+def rotated(key: ManagedKey, info: KeyInfo, versions: Sequence[KeyInfo], *, now: datetime) -> None:
+    """A version was added; ``info`` describes the newest."""
+    _hold(key, info)
     _add_versions(key, versions)
     _place(key, Residency.RESIDENT, now)
+
+
+def updated(key: ManagedKey, info: KeyInfo, *, now: datetime) -> None:
+    """The version has other dates or tags. Older backups lack them, so none is in force any more."""
+    _hold(key, info)
+    key.verified_backup = None
+    _save(key, now)
 
 
 def signed(operation: KeyOperation, result: Mapping[str, str], *, request_id: str) -> None:
@@ -90,6 +102,12 @@ def memo(operation: KeyOperation, found: Mapping[str, object], *, now: datetime)
 def faulted(key: ManagedKey, residency: Residency, reason: str, *, now: datetime) -> None:
     """A step failed and the key was found elsewhere than recorded, or needs a person."""
     _place(key, residency, now, fault=reason if residency is Residency.FAULTED else "")
+
+
+def _hold(key: ManagedKey, info: KeyInfo) -> None:
+    """Record the current version's dates and tags as the HSM tells them."""
+    key.enabled, key.not_before, key.expires_at = info.enabled, info.not_before, info.expires_at
+    key.tags = own_tags(info.tags)
 
 
 def _add_versions(key: ManagedKey, versions: Sequence[KeyInfo]) -> None:

@@ -22,6 +22,7 @@ from cryptosources.services.connections import provider_for
 from keys.lifecycle import OperationKind, OperationState, Residency, Step
 from keys.models import KeyOperation, ManagedKey
 from keys.services import operations, requests
+from keys.services.refusals import OperationRefused
 from keys.services.steps import STEPS
 from licensing.services import FeatureNotLicensed
 from tests.conftest import Clock
@@ -145,7 +146,7 @@ def test_a_retry_does_not_take_back_a_name_that_another_key_has(
     hsm.fail_next("create", AccessDenied("no right"))
     refused = run(_generate(source, clock))
     run(_generate(source, clock))
-    with pytest.raises(requests.OperationRefused, match="already has a key"):
+    with pytest.raises(OperationRefused, match="already has a key"):
         _retry(refused, clock)
 
 
@@ -242,17 +243,17 @@ def test_a_failed_purge_is_asked_for_anew_by_whoever_wants_it(
     hsm.deny(Right.PURGE)
     failed = do(key, K.PURGE)
     hsm.allow(Right.PURGE)
-    with pytest.raises(requests.OperationRefused, match="anew"):
+    with pytest.raises(OperationRefused, match="anew"):
         _retry(failed, clock)
 
 
 def test_refusals_are_on_record_with_who_and_why(source: CryptoSource, new_key: NewKey, clock: Clock) -> None:
     key = new_key()
-    with pytest.raises(requests.OperationRefused):
+    with pytest.raises(OperationRefused):
         requests.request_operation(key=key, kind=K.RECOVER, actor=ALICE, now=clock())
-    with pytest.raises(requests.OperationRefused):
+    with pytest.raises(OperationRefused):
         requests.request_purge(key=key, typed_name="wrong", actor=ALICE, now=clock())
-    with pytest.raises(requests.OperationRefused):
+    with pytest.raises(OperationRefused):
         _generate(source, clock, "not a name")
     refused = AuditRecord.objects.filter(outcome="refused")
     assert {record.action for record in refused} == {"key.recover", "key.purge"}

@@ -11,7 +11,7 @@ K, R = OperationKind, Residency
     ("residency", "kinds"),
     [
         (R.CREATING, ()),
-        (R.RESIDENT, (K.BACKUP, K.DELETE, K.ROTATE, K.SIGN)),
+        (R.RESIDENT, (K.BACKUP, K.DELETE, K.ROTATE, K.UPDATE, K.SIGN)),
         (R.DELETED, (K.RECOVER, K.PURGE)),
         (R.ABSENT, (K.RESTORE,)),
         (R.PURGED, ()),

@@ -29,6 +29,7 @@ from cryptosources.services.connections import provider_for
 from keys.lifecycle import OperationKind, OperationState, Residency, Step
 from keys.models import KeyBackup, KeyOperation, KeyUse, ManagedKey
 from keys.services import dispatch, operations, requests
+from keys.services.refusals import OperationRefused
 from keys.services.steps import STEPS
 from tests.conftest import Clock
 from tests.keys.conftest import ALICE, Run
@@ -133,7 +134,7 @@ def test_names_are_checked_and_unique_without_regard_to_case(
 ) -> None:
     new_key("Seal-1")
     for name in ("seal-1", "under_score", "", "a" * 128, "späß"):
-        with pytest.raises(requests.OperationRefused) as refused:
+        with pytest.raises(OperationRefused) as refused:
             _generate(source, clock, name)
         assert refused.value.field == "name"
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -197,7 +198,7 @@ def test_a_purge_without_a_backup_needs_the_typed_name_and_is_recorded(
 ) -> None:
     key = new_key()
     do(key, K.DELETE)
-    with pytest.raises(requests.OperationRefused) as refused:
+    with pytest.raises(OperationRefused) as refused:
         requests.request_purge(key=key, typed_name="seal-2", actor=ALICE, now=clock())
     assert refused.value.field == "typed_name"
     do(key, K.PURGE)
@@ -331,12 +332,12 @@ def test_a_wrong_digest_or_algorithm_is_refused_before_anything_happens(
 ) -> None:
     key = new_key()
     count = KeyOperation.objects.count()
-    with pytest.raises(requests.OperationRefused) as refused:
+    with pytest.raises(OperationRefused) as refused:
         requests.request_signature(
             key=key, algorithm=SignatureAlgorithm.ES256, digest=b"short", label="", actor=ALICE, now=clock()
         )
     assert refused.value.field == "digest"
-    with pytest.raises(requests.OperationRefused) as refused:
+    with pytest.raises(OperationRefused) as refused:
         _sign(key, SignatureAlgorithm.RS256, clock)
     assert refused.value.field == "algorithm"
     assert KeyOperation.objects.count() == count
@@ -390,14 +391,14 @@ def test_purge_protection_is_explained_before_anything_is_sent(new_key: NewKey, 
     key = new_key()
     do(key, K.DELETE)
     ManagedKey.objects.filter(pk=key.pk).update(purgeable=False)
-    with pytest.raises(requests.OperationRefused, match="purge protection"):
+    with pytest.raises(OperationRefused, match="purge protection"):
         requests.request_purge(key=key, typed_name=key.name, actor=ALICE, now=clock())
 
 
 def test_one_lifecycle_operation_at_a_time(new_key: NewKey, clock: Clock) -> None:
     key = new_key()
     first = requests.request_operation(key=key, kind=K.BACKUP, actor=ALICE, now=clock())
-    with pytest.raises(requests.OperationRefused, match="under way"):
+    with pytest.raises(OperationRefused, match="under way"):
         requests.request_operation(key=key, kind=K.DELETE, actor=ALICE, now=clock())
     _sign(key, SignatureAlgorithm.ES256, clock)
     first.pk = uuid4()
@@ -508,13 +509,13 @@ def test_only_a_failed_and_latest_operation_can_be_tried_again(
 ) -> None:
     key = new_key()
     done = do(key, K.BACKUP)
-    with pytest.raises(requests.OperationRefused, match="Only a failed"):
+    with pytest.raises(OperationRefused, match="Only a failed"):
         requests.retry_operation(operation=done, actor=ALICE, now=clock())
     hsm.fail_next("delete", AuthenticationFailed("no"))
     failed = do(key, K.DELETE)
     clock.advance(seconds=1)
     do(key, K.BACKUP)
-    with pytest.raises(requests.OperationRefused, match="since"):
+    with pytest.raises(OperationRefused, match="since"):
         requests.retry_operation(operation=failed, actor=ALICE, now=clock())
 
 
