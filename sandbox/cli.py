@@ -7,11 +7,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from sandbox import trouble_parsing
 from sandbox.clock import Clock
 from sandbox.directory import ClientSecret, from_timestamp
 from sandbox.estate import DEFAULT_HOSTNAME, Estate, HsmOptions, Options, SandboxError
+from sandbox.pace import OFF, PACES
 from sandbox.server import serve
 from sandbox.tls import CA_FILE
+from sandbox.trouble_parsing import TroubleError
+from sandbox.trouble_rules import Document
 
 DATA_VARIABLE = "KEYMANAGER_SANDBOX_DIR"
 DEFAULT_PORT = 8443
@@ -46,6 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-lifetime", type=int, metavar="SECONDS", help="of access tokens (default: 86399)"
     )
+    parser.add_argument(
+        "--trouble", type=Path, metavar="FILE", help="rules of trouble, as JSON or TOML (docs/sandbox.md)"
+    )
+    parser.add_argument(
+        "--pace",
+        choices=PACES,
+        default=OFF,
+        help="azure: answer 429 above the published rates of the service (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="credentials as JSON")
 
 
@@ -61,16 +74,26 @@ def run(arguments: argparse.Namespace, write: Callable[[str], None]) -> None:
         found = credentials(data)
         write(json.dumps(found, indent=2) if arguments.json else _as_text(found))
         return
+    hsms = tuple(arguments.hostname or [HsmOptions(DEFAULT_HOSTNAME)])
     options = Options(
         data=data,
         host=arguments.host,
         port=arguments.port,
-        hsms=tuple(arguments.hostname or [HsmOptions(DEFAULT_HOSTNAME)]),
+        hsms=hsms,
         purge_protection=arguments.purge_protection,
         retention_days=arguments.retention_days,
         token_lifetime=arguments.token_lifetime,
+        trouble=_read_trouble(arguments.trouble, hsms),
+        pace=arguments.pace,
     )
     asyncio.run(serve(options, write))
+
+
+def _read_trouble(file: Path | None, hsms: tuple[HsmOptions, ...]) -> Document:
+    try:
+        return Document() if file is None else trouble_parsing.read(file, [hsm.name for hsm in hsms])
+    except TroubleError as err:
+        raise SandboxError(str(err)) from err
 
 
 def credentials(data: Path) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox import admin
+from sandbox import admin, trouble_control
 from sandbox.directory import App, ClientSecret, from_timestamp
 from sandbox.errors import HsmError
 from sandbox.estate import SECRET_LIFETIME
@@ -32,7 +32,12 @@ async def handle(request: web.Request, service: Service, path: str) -> web.Respo
         return web.json_response({"error": "control token missing or wrong"}, status=403)
     try:
         body = parse_body(await request.read())
-        return web.json_response(_act(service, request.method, path.removeprefix(PREFIX).split("/"), body))
+        parts = path.removeprefix(PREFIX).split("/")
+        if parts[0] in trouble_control.SUBJECTS:
+            done = await trouble_control.act(service, request.method, parts, request.host, body)
+        else:
+            done = _act(service, request.method, parts, body)
+        return web.json_response(done)
     except LookupError as err:
         return web.json_response({"error": f"not found: {err}"}, status=404)
     except (ControlError, HsmError, ValueError, TypeError) as err:
@@ -78,11 +83,15 @@ def _set(service: Service, what: str, body: dict[str, Any]) -> Json:
 
 
 def _requests(service: Service, method: str) -> Json:
-    """How many requests of each operation ended in each status; DELETE begins to count anew."""
-    counts = dict(service.requests)
+    """How many requests of each operation ended in each status, and how many operations took effect.
+
+    DELETE begins to count anew.
+    """
+    counts: Json = {"requests": dict(service.requests), "effects": dict(service.effects)}
     if method == "DELETE":
         service.requests.clear()
-    return {"requests": counts}
+        service.effects.clear()
+    return counts
 
 
 def _state(service: Service) -> Json:

@@ -24,6 +24,7 @@ from sandbox.directory import DEFAULT_APP, Directory
 from sandbox.hsm import MAX_RETENTION, MIN_RETENTION, HsmSettings
 from sandbox.keystore import KeyStore
 from sandbox.tokens import new_signing_key
+from sandbox.trouble_rules import Document
 
 DEFAULT_HOSTNAME = "localhost"
 SECRET_LIFETIME = timedelta(days=730)
@@ -52,6 +53,8 @@ class Options:
     purge_protection: bool = False
     retention_days: int | None = None
     token_lifetime: int | None = None
+    trouble: Document = field(default_factory=Document)
+    pace: str = "off"
 
 
 @dataclass

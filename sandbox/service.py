@@ -13,7 +13,11 @@ from sandbox.data_plane import Call, Reply
 from sandbox.entra import Entra
 from sandbox.estate import DEFAULT_HOSTNAME, Estate, Options
 from sandbox.hsm import HsmSettings, ManagedHsm
+from sandbox.keystore import KeyStore
+from sandbox.pace import AZURE, OFF, Pace
 from sandbox.tokens import DEFAULT_LIFETIME, InvalidTokenError, Principal, TokenService
+from sandbox.trouble import Trouble
+from sandbox.trouble_rights import TroubledDirectory
 
 API_VERSIONS = frozenset(("7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01"))
 _SINCE_7_3 = frozenset(("rotate", "rotationpolicy", "rng"))
@@ -47,13 +51,32 @@ class Service:
             self.estate.setting("tenant"), self.estate.setting("signing_key"), clock, lifetime
         )
         self.entra = Entra(self.estate.directory, self.tokens, clock, list(self.hsms))
-        self.access = rbac.AccessControl(self.estate.directory)
+        self.trouble = Trouble(clock)
+        self.trouble.load(options.trouble)
+        self.pace = Pace() if options.pace == AZURE else None
+        self._roles = TroubledDirectory(self.estate.database, self.trouble)
+        self.access = rbac.AccessControl(self._roles)
         self.requests: Counter[str] = Counter()
+        self.effects: Counter[str] = Counter()
+        self._lost: tuple[str, ...] = ()
         self._control_token = self.estate.setting("control_token").encode()
         self._generation = self.estate.database.generation()
 
     def close(self) -> None:
         self.estate.close()
+
+    @property
+    def calm(self) -> bool:
+        """No trouble and no pace: requests go straight to their operation."""
+        return self.pace is None and not self.trouble.active
+
+    def set_pace(self, pace: str) -> None:
+        """``azure`` begins with full buckets."""
+        self.pace = Pace() if pace == AZURE else None
+
+    @property
+    def pace_name(self) -> str:
+        return OFF if self.pace is None else AZURE
 
     def is_control_token(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._control_token)
@@ -66,6 +89,13 @@ class Service:
         if generation != self._generation:
             self.access.forget()
             self._generation = generation
+
+    def refresh_rights(self, hsm: str) -> None:
+        """Forget rights that were read before a rule took a role away, or let it come back."""
+        lost = tuple(loaded.rule.id for loaded in self.trouble.lost_roles(hsm))
+        if (hsm, *lost) != self._lost:
+            self.access.forget()
+            self._lost = (hsm, *lost)
 
     def hsm_for(self, host: str) -> HsmSettings:
         """The HSM behind a Host header. Raises HsmError 421 for a name that is not served."""
@@ -87,8 +117,13 @@ class Service:
         except InvalidTokenError as err:
             raise Unauthorized from err
 
-    async def operate(self, asked: Asked, principal: Principal) -> Reply:
-        """Carry out an authenticated request. Raises HsmError."""
+    async def operate(self, asked: Asked, principal: Principal, keys: KeyStore | None = None) -> Reply:
+        """Carry out an authenticated request, on ``keys`` in place of the HSM's. Raises HsmError."""
+        reply = await self._operate(asked, principal, keys or self.estate.keys)
+        self.effects[asked.op] += 1
+        return reply
+
+    async def _operate(self, asked: Asked, principal: Principal, keys: KeyStore) -> Reply:
         settings = self.hsm_for(asked.host)
         version = check_api_version(asked.query)
         route = routes.parse(asked.method, asked.path)
@@ -100,8 +135,8 @@ class Service:
         body = parse_body(asked.content)
         on_roles = rbac.OPERATIONS.get(route.op)
         if on_roles is not None:
-            return on_roles(rbac.RoleCall(self.estate.directory, settings.name, route, asked.query, body))
-        hsm = ManagedHsm(f"https://{asked.host}", settings, self.estate.keys, self.clock)
+            return on_roles(rbac.RoleCall(self._roles, settings.name, route, asked.query, body))
+        hsm = ManagedHsm(f"https://{asked.host}", settings, keys, self.clock)
         return await data_plane.OPERATIONS[route.op](Call(hsm, route.name, route.version, asked.query, body))
 
 

@@ -11,12 +11,15 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sandbox import control, entra
+from sandbox import control, entra, trouble_way, trouble_wire
 from sandbox.audience import resource_for, split_host
 from sandbox.data_plane import Reply
 from sandbox.entra_errors import EntraError
 from sandbox.errors import HsmError
 from sandbox.service import Asked, Service, Unauthorized
+from sandbox.trouble_errors import EntraThrottled
+from sandbox.trouble_rules import DISCOVERY, TOKEN
+from sandbox.trouble_way import Lost, TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,14 @@ async def dispatch(request: web.Request) -> web.StreamResponse:
 
 
 async def _answer_hsm(request: web.Request, service: Service, asked: Asked) -> web.Response:
+    try:
+        return await _ask_hsm(request, service, asked)
+    except Lost as lost:
+        service.requests[f"{asked.op} {lost.how}"] += 1
+        return await trouble_wire.lose(request, lost.how)
+
+
+async def _ask_hsm(request: web.Request, service: Service, asked: Asked) -> web.Response:
     started = time.perf_counter()
     request_id = str(uuid.uuid1(_NODE, _SEQUENCE))
     headers = CIMultiDict(_HSM_HEADERS)
@@ -95,17 +106,14 @@ async def _answer_hsm(request: web.Request, service: Service, asked: Asked) -> w
 async def _operate(request: web.Request, service: Service, asked: Asked, headers: CIMultiDict[str]) -> Reply:
     """The answer, or the refusal; adds the headers that belong to one of them only."""
     try:
-        service.hsm_for(asked.host)
-        principal = service.authenticate(request.headers.get("Authorization", ""), asked.host)
-        asked.content = await request.read() if request.body_exists else b""
-        reply = await service.operate(asked, principal)
-    except Unauthorized:
+        reply = await _carry_out(request, service, asked, headers)
+    except Unauthorized as err:
         asked.op = "challenge"
-        headers["WWW-Authenticate"] = _challenge(service, asked.host)
+        headers["WWW-Authenticate"] = _challenge(service, asked.host, err)
         return Reply(None, 401)
     except HsmError as err:
         return _refusal(err, headers["x-ms-request-id"])
-    except web.HTTPException:
+    except (web.HTTPException, Lost):
         raise
     except Exception:
         log.exception("sandbox.failed request_id=%s", headers["x-ms-request-id"])
@@ -116,10 +124,26 @@ async def _operate(request: web.Request, service: Service, asked: Asked, headers
     return reply
 
 
-def _challenge(service: Service, host: str) -> str:
+async def _carry_out(
+    request: web.Request, service: Service, asked: Asked, headers: CIMultiDict[str]
+) -> Reply:
+    authorization = request.headers.get("Authorization", "")
+    if not service.calm:
+        asked.content = await request.read() if request.body_exists else b""
+        return await trouble_way.operate(service, asked, authorization, headers)
+    service.hsm_for(asked.host)
+    principal = service.authenticate(authorization, asked.host)
+    asked.content = await request.read() if request.body_exists else b""
+    return await service.operate(asked, principal)
+
+
+def _challenge(service: Service, host: str, cause: Unauthorized) -> str:
+    """The recorded challenge; with claims, as RFC 9470 and *continuous access evaluation* describe it."""
     _, port = split_host(host)
     authority = f"https://localhost:{port}" if port else "https://localhost"
-    return f'Bearer authorization="{authority}/{service.tokens.tenant}", resource="{resource_for(host)}"'
+    plain = f'Bearer authorization="{authority}/{service.tokens.tenant}", resource="{resource_for(host)}"'
+    claims = cause.claims if isinstance(cause, TokenRefused) else ""
+    return f'{plain}, error="insufficient_claims", claims="{claims}"' if claims else plain
 
 
 def _refusal(error: HsmError, request_id: str) -> Reply:
@@ -139,14 +163,36 @@ async def _answer_entra(request: web.Request, service: Service, where: entra.Ent
     headers = CIMultiDict(_ENTRA_HEADERS | (_NO_STORE if is_token else _CACHED))
     headers["x-ms-request-id"] = request_id
     try:
-        status, body = 200, await _ask_entra(request, service, where)
+        status, body = 200, _compact(await _ask_entra(request, service, where, headers))
     except EntraError as err:
-        status, body = err.status, _entra_refusal(err, request, service, request_id)
+        status, body = err.status, _compact(_entra_refusal(err, request, service, request_id))
+    except EntraThrottled as err:
+        status, body = 429, err.text.encode()
+        headers["Content-Type"] = "text/plain; charset=utf-8"
+    except Lost as lost:
+        service.requests[f"entra {where.endpoint} {lost.how}"] += 1
+        return await trouble_wire.lose(request, lost.how)
     service.requests[f"entra {where.endpoint} {status}"] += 1
-    return web.Response(status=status, body=json.dumps(body, separators=(",", ":")).encode(), headers=headers)
+    return web.Response(status=status, body=body, headers=headers)
 
 
-async def _ask_entra(request: web.Request, service: Service, where: entra.EntraRoute) -> dict[str, object]:
+def _compact(body: dict[str, object]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+async def _ask_entra(
+    request: web.Request, service: Service, where: entra.EntraRoute, headers: CIMultiDict[str]
+) -> dict[str, object]:
+    if service.calm:
+        return await _entra_answer(request, service, where)
+    op = TOKEN if where.endpoint.endswith("token") else DISCOVERY
+    application = str((await request.post()).get("client_id", "")) if op == TOKEN else ""
+    return await trouble_way.ask_entra(
+        service, op, application, headers, lambda: _entra_answer(request, service, where)
+    )
+
+
+async def _entra_answer(request: web.Request, service: Service, where: entra.EntraRoute) -> dict[str, object]:
     base_url = f"https://{request.host}"
     if where.endpoint.endswith("token"):
         form = {name: str(value) for name, value in (await request.post()).items()}

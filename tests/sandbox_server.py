@@ -27,12 +27,14 @@ from types import TracebackType
 from typing import Any, Self
 from unittest.mock import patch
 
+from demo.processes import TIED
 from sandbox.cli import credentials
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 CALL_SECONDS = 10.0
+BULK_SECONDS = 120.0
 ALL_RIGHTS = ("Crypto User", "Crypto Officer")
 
 
@@ -53,7 +55,12 @@ class RegisteredApp:
 
 class SandboxServer:
     """``hostnames`` as on the command line (``name`` or ``name=domain``). Without ``data`` its directory is
-    temporary and goes with the server; it outlives ``stop``, ``kill`` and ``restart``."""
+    temporary and goes with the server; it outlives ``stop``, ``kill`` and ``restart``. ``trouble`` is a file
+    of rules.
+
+    On Linux the process dies with the thread that starts it (and so with a test run that is killed): start
+    it in a thread that outlives the test.
+    """
 
     def __init__(
         self,
@@ -64,6 +71,8 @@ class SandboxServer:
         purge_protection: bool = False,
         retention_days: int | None = None,
         token_lifetime: int | None = None,
+        trouble: Path | None = None,
+        pace: str | None = None,
     ) -> None:
         self._temporary = data is None
         self.data = data or Path(tempfile.mkdtemp(prefix="sandbox-"))
@@ -73,6 +82,8 @@ class SandboxServer:
         self._arguments += ["--purge-protection"] if purge_protection else []
         self._arguments += ["--retention-days", str(retention_days)] if retention_days is not None else []
         self._arguments += ["--token-lifetime", str(token_lifetime)] if token_lifetime is not None else []
+        self._arguments += ["--trouble", str(trouble)] if trouble is not None else []
+        self._arguments += ["--pace", pace] if pace is not None else []
         self._process: subprocess.Popen[str] | None = None
         self._credentials: dict[str, object] = {}
 
@@ -94,7 +105,8 @@ class SandboxServer:
 
     def start(self) -> None:
         """Start and wait until it answers. A second start uses the first one's port."""
-        command = [sys.executable, "-m", "sandbox", "--port", str(self.port), "--data", str(self.data)]
+        tied = [sys.executable, "-I", "-S", str(TIED), str(os.getpid())]
+        command = [*tied, sys.executable, "-m", "sandbox", "--port", str(self.port), "--data", str(self.data)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with (self.data / "stderr.log").open("a") as log:
             self._process = subprocess.Popen(
@@ -228,8 +240,47 @@ class SandboxServer:
         counts: dict[str, int] = self.control("GET", "requests")["requests"]
         return counts
 
+    def effects(self) -> dict[str, int]:
+        """How often each operation took effect since the last reset, answered or not: ``{"sign": 3}``."""
+        counts: dict[str, int] = self.control("GET", "requests")["effects"]
+        return counts
+
     def reset_requests(self) -> None:
         self.control("DELETE", "requests")
+
+    def trouble(self, effect: str, *, seed: int = 0, **members: Any) -> str:
+        """Add one rule (docs/sandbox.md); its id. A member called ``for`` is passed as ``for_``."""
+        rule = {"effect": effect} | {name.rstrip("_"): value for name, value in members.items()}
+        rules = self.control("POST", "trouble", {"seed": seed, "rules": [rule]})["rules"]
+        return str(rules[-1]["rule"]["id"])
+
+    def trouble_hits(self) -> dict[str, int]:
+        """How many requests each rule struck, by its id."""
+        rules = self.control("GET", "trouble")["rules"]
+        return {rule["rule"]["id"]: rule["hits"] for rule in rules}
+
+    def end_trouble(self, rule_id: str = "") -> None:
+        """Remove one rule, or all."""
+        self.control("DELETE", f"trouble/{rule_id}" if rule_id else "trouble")
+
+    def pace(self, pace: str) -> None:
+        """``azure`` enforces the published rates from the next request on, ``off`` none."""
+        self.control("POST", "pace", {"pace": pace})
+
+    def bulk(
+        self,
+        count: int,
+        name: str = "key-{n}",
+        *,
+        start: int = 1,
+        key: dict[str, Any] | None = None,
+        pool: int | None = None,
+        hsm: str | None = None,
+    ) -> dict[str, Any]:
+        """Make many keys past the pace; ``key`` is the body of a create. RSA keys share a pool."""
+        order = {"count": count, "name": name, "start": start, "key": key, "pool": pool, "hsm": hsm}
+        given = {name: value for name, value in order.items() if value is not None}
+        return self.control("POST", "bulk", given, timeout=BULK_SECONDS)
 
     @contextmanager
     def resolving(self) -> Iterator[None]:
@@ -247,7 +298,9 @@ class SandboxServer:
     def ssl_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.ca_file)
 
-    def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def control(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = CALL_SECONDS
+    ) -> dict[str, Any]:
         """Call the control API. Raises RuntimeError with its message where it refuses."""
         request = urllib.request.Request(
             f"https://localhost:{self.port}/_sandbox/{path}",
@@ -256,7 +309,7 @@ class SandboxServer:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=CALL_SECONDS, context=self.ssl_context()) as answer:
+            with urllib.request.urlopen(request, timeout=timeout, context=self.ssl_context()) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except urllib.error.HTTPError as err:
