@@ -11,6 +11,7 @@ from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from cryptosources import consequences
 from cryptosources.providers.api import ProviderKind, StepOutcome
 from secretstore.fields import SealedField
 
@@ -48,10 +49,14 @@ class CryptoSourceQuerySet(models.QuerySet["CryptoSource"]):
         )
 
     def with_keys(self) -> Self:
-        """Annotate ``keys_count``: how many rows of other apps stand on the source and protect it."""
+        """Annotate ``keys_count``, the rows of other apps that stand on the source and protect it, and
+        ``resident_keys``, those of them that are in the HSM now."""
         counts = [models.functions.Coalesce(_count(relation), 0) for relation in protecting_relations()]
-        total = sum(counts, start=models.Value(0, output_field=models.IntegerField()))
-        return self.annotate(keys_count=total)
+        nothing = models.Value(0, output_field=models.IntegerField())
+        return self.annotate(
+            keys_count=sum(counts, start=nothing),
+            resident_keys=sum(consequences.resident_counts(), start=nothing),
+        )
 
 
 def protecting_relations() -> "list[models.ManyToOneRel]":

@@ -1,0 +1,83 @@
+"""What keys have to say about their crypto source: how many are in it, and what stops with it."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db.models import Count, Expression, Max, OuterRef, Q, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+from django.urls import reverse
+from django.utils.formats import date_format
+
+from cryptosources import consequences
+from cryptosources.consequences import Consequence, Severity
+from cryptosources.models import CryptoSource
+from keys.lifecycle import OperationKind, Residency
+from keys.models import KeyOperation, KeyUse, ManagedKey
+
+DAYS: Final = 30
+_KEYS: Final = "admin:keys_managedkey_changelist"
+_OPERATIONS: Final = "admin:keys_keyoperation_changelist"
+_SIGNING: Final = (Residency.RESIDENT, Residency.ABSENT)
+
+
+def register() -> None:
+    """Called when the app is ready."""
+    consequences.register("keys", tell)
+    consequences.register_residents("keys", residents)
+
+
+def residents() -> Expression:
+    """How many keys are in the HSM of the outer query's source now."""
+    rows = ManagedKey.objects.filter(source=OuterRef("pk"), residency=Residency.RESIDENT).order_by()
+    return Coalesce(Subquery(rows.values("source").annotate(count=Count("pk")).values("count")), Value(0))
+
+
+def tell(source: CryptoSource, now: datetime) -> Iterator[Consequence]:
+    """Keys that can sign no more, their use, and the operations under way. Three queries."""
+    yield from _keys(source, now)
+    yield from _operations(source)
+
+
+def _keys(source: CryptoSource, now: datetime) -> Iterator[Consequence]:
+    signing = ManagedKey.objects.filter(source=source, residency__in=_SIGNING).count()
+    if signing:
+        yield Consequence(
+            _counted(signing, "key cannot sign", "keys cannot sign"),
+            signing,
+            Severity.STOPS,
+            *_link(_KEYS, source, "keys.view_managedkey"),
+        )
+    since = (now - timedelta(days=DAYS)).date()
+    recent = Coalesce(Sum("signatures", filter=Q(day__gt=since)), 0)
+    use = KeyUse.objects.filter(key__source=source).aggregate(recent=recent, last=Max("day"))
+    if use["recent"]:
+        made = _counted(use["recent"], "signature", "signatures")
+        text = f"{made} in the last {DAYS} days, the last one on {date_format(use['last'], 'j M Y')}"
+        yield Consequence(text, use["recent"], Severity.NOTE)
+    elif signing:
+        last = f"; the last one was on {date_format(use['last'], 'j M Y')}" if use["last"] else ""
+        yield Consequence(f"no signature in the last {DAYS} days{last}", 0, Severity.NOTE)
+
+
+def _operations(source: CryptoSource) -> Iterator[Consequence]:
+    rows = KeyOperation.objects.under_way().filter(key__source=source).order_by()
+    counted = dict(rows.values_list("kind").annotate(count=Count("pk")).values_list("kind", "count"))
+    for gated, words, severity in (
+        (True, ("operation under way stops", "operations under way stop"), Severity.STOPS),
+        (False, ("operation under way goes on", "operations under way go on"), Severity.GOES_ON),
+    ):
+        kinds = {kind: count for kind, count in counted.items() if OperationKind(kind).gated is gated}
+        total = sum(kinds.values())
+        if total:
+            named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            link = _link(_OPERATIONS, source, "keys.view_keyoperation")
+            yield Consequence(f"{_counted(total, *words)} ({named})", total, severity, *link)
+
+
+def _link(page: str, source: CryptoSource, permission: str) -> tuple[str, str]:
+    return f"{reverse(page)}?source={source.pk}", permission
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
