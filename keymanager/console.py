@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, URLResolver, path, reverse
 from django.utils import timezone
 
 from keymanager.overview import overview, work
+from keymanager.session import SessionSite
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ ROOMS = (
 )
 
 
-class ConsoleSite(AdminSite):
+class ConsoleSite(SessionSite):
     """Every page gets ``navigation``: the rooms its reader may enter, the present one marked."""
 
     site_title = "Key Manager"

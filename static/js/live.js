@@ -11,6 +11,7 @@
    and an aria-live region speaks only what is new. */
 
 import { guardConfirmations, showTimes } from "./app.js";
+import { signInAgain, who } from "./session.js";
 
 const PACE = 1000;
 const SLOWEST = 15000;
@@ -84,7 +85,7 @@ class LivePart {
     });
     if (response.status >= 500) throw new Error(String(response.status));
     if (!response.ok || response.redirected || !isJson(response)) {
-      this.stop("This part no longer follows the work. Load the page again, and sign in if asked to.");
+      await this.lose();
       return;
     }
     this.show(await response.json());
@@ -98,6 +99,30 @@ class LivePart {
     showTimes();
     guardConfirmations();
     if (answer.finished) this.finish();
+  }
+
+  /* No answer for us: either the session has ended, or this part is closed to its reader. */
+  async lose() {
+    if (await who()) this.stop("This part no longer follows the work. Load the page again.");
+    else this.offerSignIn();
+  }
+
+  offerSignIn() {
+    this.stop("Your sign-in has ended, so this part no longer follows the work. ");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "btn btn-small";
+    button.textContent = "Sign in again";
+    button.addEventListener("click", async () => {
+      if (await signInAgain("")) this.resume();
+    });
+    this.notice.append(button);
+  }
+
+  resume() {
+    this.notice.textContent = "";
+    this.done = false;
+    this.schedule(0);
   }
 
   finish() {

@@ -51,8 +51,15 @@ def gallery_live(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=answer) if isinstance(answer, int) else JsonResponse(answer)
 
 
+def gallery_sent(request: HttpRequest) -> HttpResponse:
+    """What was in the file that came."""
+    (document,) = request.FILES.getlist("document")
+    return HttpResponse(document.read(), content_type="text/plain")
+
+
 urlpatterns = [
     path("gallery/", gallery),
     path("gallery/live/", gallery_live),
+    path("gallery/sent/", gallery_sent),
     *console_urls,
 ]
