@@ -25,6 +25,18 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+class OperationOf(models.Func):
+    """The operation that a record's details name, spelled the same in the index and in queries."""
+
+    template = "(%(expressions)s ->> 'operation')"
+    output_field = models.TextField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="json_extract(%(expressions)s, '$.operation')", **context
+        )
+
+
 class AuditQuerySet(models.QuerySet["AuditRecord"]):
     def update(self, **kwargs: Any) -> NoReturn:
         raise AppendOnlyError
@@ -70,7 +82,13 @@ class AuditRecord(models.Model):
                 condition=models.Q(outcome__in=[outcome.value for outcome in Outcome]), name="audit_outcome"
             ),
         ]
-        indexes = [models.Index(fields=("subject_type", "subject_id"), name="audit_subject")]
+        # Newest first is the order of every page: the index on ``at`` gives it, for all and with these.
+        indexes = [
+            models.Index(fields=("subject_id", "at"), name="audit_subject_at"),
+            models.Index(fields=("actor_identifier", "at"), name="audit_actor_at"),
+            models.Index(fields=("action", "at"), name="audit_action_at"),
+            models.Index(OperationOf("details"), name="audit_operation"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action}: {self.subject_name}"
