@@ -5,6 +5,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -123,7 +124,7 @@ CELERY_TASK_ROUTES = {
     "cryptosources.tasks.run_key_cycle": {"queue": "checks"},
     "*.upkeep_*": {"queue": "upkeep"},
 }
-CELERY_BEAT_SCHEDULE = {
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "resend-operations": {
         "task": "keys.tasks.upkeep_resend_operations",
         "schedule": RESEND_SECONDS,
