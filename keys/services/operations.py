@@ -6,7 +6,7 @@ task then sends the operation again and the step looks before it acts.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,10 +18,18 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
-from audit.actors import Actor, ActorKind
-from audit.services import Outcome, record
+from audit.actors import ActorKind
+from audit.services import Outcome
 from cryptosources.errors import SourceError
-from cryptosources.providers.errors import KeyMismatch, OutcomeUnknown, ProviderError
+from cryptosources.providers.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    ConfigurationError,
+    KeyMismatch,
+    OutcomeUnknown,
+    ProviderError,
+    Throttled,
+)
 from cryptosources.services.gate import require_licensed
 from keys.lifecycle import (
     CREATE_SENT,
@@ -34,13 +42,14 @@ from keys.lifecycle import (
     Step,
 )
 from keys.models import KeyOperation, ManagedKey
-from keys.services import dispatch, writes
+from keys.services import batches, dispatch, writes
 from keys.services.context import (
     ClaimLost,
     StepContext,
     StepFailed,
     claim_end,
 )
+from keys.services.rows import record_outcome
 from keys.services.steps import STEPS, Write
 from keys.services.validity import KeyNotValid
 from licensing.services import FeatureNotLicensed
@@ -48,6 +57,8 @@ from secretstore.errors import SecretStoreError
 
 log = structlog.get_logger(__name__)
 
+#: What stops the other keys of a batch as well; a refused sign-in is not even tried again.
+_OF_SOURCE = (AuthenticationFailed, AccessDenied, ConfigurationError)
 #: Pauses after a retryable error, seconds: 1, 2, 4 … up to this; a vendor's Retry-After wins.
 _LONGEST_PAUSE = 60.0
 
@@ -89,7 +100,7 @@ def _attempt(context: StepContext) -> None:
     except KeyNotValid as error:
         _fail(context, _Failure(error.message, code=error.validity))
     except (SourceError, FeatureNotLicensed, SecretStoreError) as error:
-        _fail(context, _Failure(str(error), code=type(error).__name__))
+        _fail(context, _Failure(str(error), code=type(error).__name__, of_source=True))
     else:
         log.info("operation.step_done", operation=str(operation.pk), kind=operation.kind, step=operation.step)
 
@@ -142,14 +153,17 @@ def _settle(context: StepContext, write: Write) -> None:
         KeyOperation.objects.filter(pk=operation.pk).update(memo=operation.memo)
         write(now)
         if done:
-            _audit(operation, Outcome.SUCCEEDED, {}, now)
+            record_outcome(operation, Outcome.SUCCEEDED, {}, now)
         else:
             dispatch.send_on_commit(operation_id=operation.pk)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why an operation ends. ``outcome_known`` False: this attempt may have taken effect."""
+    """Why an operation ends. ``outcome_known`` False: this attempt may have taken effect.
+
+    ``of_source``: every other key of the source would meet the same.
+    """
 
     message: str
     code: str = ""
@@ -157,6 +171,7 @@ class _Failure:
     remedy: str = ""
     residency: Residency | None = None
     outcome_known: bool = True
+    of_source: bool = False
 
 
 def _not_done(context: StepContext, error: ProviderError) -> None:
@@ -171,6 +186,7 @@ def _not_done(context: StepContext, error: ProviderError) -> None:
         remedy=error.remedy,
         residency=Residency.FAULTED if isinstance(error, KeyMismatch) else None,
         outcome_known=error.outcome_known,
+        of_source=isinstance(error, _OF_SOURCE),
     )
     _fail(context, failure)
 
@@ -179,7 +195,8 @@ def _pause(context: StepContext, error: ProviderError) -> None:
     now = context.clock()
     operation = context.operation
     wait = min(2.0 ** (operation.attempts - 1), _LONGEST_PAUSE) * random.uniform(0.75, 1.25)  # noqa: S311  (jitter, not a secret)
-    until = now + timedelta(seconds=max(wait, min(error.retry_after or 0.0, 300.0)))
+    pause = timedelta(seconds=max(wait, min(error.retry_after or 0.0, 300.0)))
+    until = now + pause
     known = operation.memo.get(KNOWN_ENDS, 0) + error.outcome_known
     with transaction.atomic():
         _release(
@@ -193,6 +210,8 @@ def _pause(context: StepContext, error: ProviderError) -> None:
             request_id=error.request_id[:100],
             remedy=error.remedy,
         )
+        if isinstance(error, Throttled) and operation.batch_id:
+            batches.put_off(batch_id=operation.batch_id, by=pause)
     log.warning(
         "operation.paused",
         operation=str(operation.pk),
@@ -219,6 +238,9 @@ def _break_off(context: StepContext, error: Exception) -> None:
 def _fail(context: StepContext, failure: _Failure) -> None:
     """End the operation with its reason, and the key where it was found."""
     _end(context, failure, place=True)
+    batch = context.operation.batch_id
+    if batch and failure.of_source:
+        batches.stop_rest(batch_id=batch, reason=failure.message, now=context.clock())
 
 
 def _end(context: StepContext, failure: _Failure, *, place: bool) -> None:
@@ -238,7 +260,7 @@ def _end(context: StepContext, failure: _Failure, *, place: bool) -> None:
             remedy=failure.remedy,
         )
         details = {"reason": failure.message, "code": failure.code, "request": failure.request_id}
-        _audit(operation, Outcome.FAILED, details, now)
+        record_outcome(operation, Outcome.FAILED, details, now)
     log.warning("operation.failed", operation=str(operation.pk), step=operation.step, code=failure.code)
 
 
@@ -283,21 +305,3 @@ def _release(context: StepContext, **changes: object) -> None:
     ).update(claim_token=None, claim_expires_at=None, **changes)
     if not released:
         raise ClaimLost
-
-
-def _audit(operation: KeyOperation, outcome: Outcome, details: Mapping[str, object], now: datetime) -> None:
-    actor = Actor(ActorKind(operation.actor_kind), operation.actor_identifier, operation.actor_name)
-    record(
-        action=f"key.{operation.kind}",
-        actor=actor,
-        subject_type="managed key",
-        subject_id=str(operation.key_id),
-        subject_name=operation.key.name,
-        outcome=outcome,
-        details={
-            "operation": str(operation.pk),
-            "source": operation.key.source.friendly_name,
-            **{name: value for name, value in details.items() if value},
-        },
-        now=now,
-    )

@@ -5,18 +5,15 @@ sends the id to a worker after the commit. Nothing here talks to an HSM.
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from functools import wraps
-from typing import Any, Final, ParamSpec
+from typing import ParamSpec
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from audit.actors import Actor
-from audit.services import Outcome, record
-from cryptosources.errors import SourceError
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import (
     DigestMismatch,
@@ -33,45 +30,18 @@ from keys.lifecycle import (
     OperationState,
     Residency,
     allowed,
-    steps,
 )
 from keys.models import KeyOperation, ManagedKey
 from keys.services import dispatch
-from keys.services.refusals import OperationRefused
+from keys.services.refusals import OperationRefused, recorded
+from keys.services.rows import new_key, new_operation, record_request, shown
 from keys.services.validity import PLAIN, as_parameters, fit, fit_for_a_new_key, why_not_valid
-from licensing.services import FeatureNotLicensed
 
 P = ParamSpec("P")
-#: Form fields whose errors are slips of the pen; a wrongly typed name before a purge is not.
-SLIPS: Final = frozenset({"name", "digest", "algorithm", "not_before", "expires_at", "tags"})
 _NAME_TAKEN = "This source already has a key of that name."
 
 
-def _recorded(
-    kind: OperationKind | None = None,
-) -> Callable[[Callable[P, KeyOperation]], Callable[P, KeyOperation]]:
-    """Record a refusal as well: who tried what, and why not. Slips in a form's fields are no attempts.
-
-    ``kind`` None: the arguments tell it (``kind``, or the ``operation`` to be tried again).
-    """
-
-    def decorate(ask: Callable[P, KeyOperation]) -> Callable[P, KeyOperation]:
-        @wraps(ask)
-        def asking(*args: P.args, **asked: P.kwargs) -> KeyOperation:
-            try:
-                with transaction.atomic():
-                    return ask(*args, **asked)
-            except (OperationRefused, SourceError, FeatureNotLicensed) as refusal:
-                if getattr(refusal, "field", "") not in SLIPS:
-                    _record_refusal(kind, asked, str(refusal))
-                raise
-
-        return asking
-
-    return decorate
-
-
-@_recorded(OperationKind.GENERATE)
+@recorded(OperationKind.GENERATE)
 def generate_key(
     *,
     source: CryptoSource,
@@ -96,7 +66,9 @@ def generate_key(
     try:
         with transaction.atomic():
             key.save(force_insert=True)
-    except IntegrityError as error:  # somebody else asked for the same name in this very moment
+    except IntegrityError as error:  # somebody else, or this form, asked for it in this very moment
+        if (asked := _asked_before(token, source, name)) is not None:
+            return asked
         raise OperationRefused(_NAME_TAKEN, field="name") from error
     unused = token if token and not KeyOperation.objects.filter(pk=token).exists() else None
     parameters = {"algorithm": algorithm.value, **as_parameters(attributes)}
@@ -111,7 +83,7 @@ def _asked_before(token: UUID | None, source: CryptoSource, name: str) -> KeyOpe
     return made.filter(key__source=source, key__name=name).select_related("key__source").first()
 
 
-@_recorded()
+@recorded()
 def request_operation(*, key: ManagedKey, kind: OperationKind, actor: Actor, now: datetime) -> KeyOperation:
     """Ask for backup, delete, recover, restore or rotate (the others have doors of their own)."""
     if kind in (OperationKind.GENERATE, OperationKind.PURGE, OperationKind.SIGN, OperationKind.UPDATE):
@@ -119,7 +91,7 @@ def request_operation(*, key: ManagedKey, kind: OperationKind, actor: Actor, now
     return _open(_locked(key), kind, {}, actor, now)
 
 
-@_recorded(OperationKind.UPDATE)
+@recorded(OperationKind.UPDATE)
 def request_update(
     *, key: ManagedKey, attributes: KeyAttributes, actor: Actor, now: datetime
 ) -> KeyOperation:
@@ -131,7 +103,7 @@ def request_update(
     return _open(_locked(key), OperationKind.UPDATE, as_parameters(attributes), actor, now)
 
 
-@_recorded(OperationKind.PURGE)
+@recorded(OperationKind.PURGE)
 def request_purge(*, key: ManagedKey, typed_name: str, actor: Actor, now: datetime) -> KeyOperation:
     """Ask for a purge. The person has typed the key's name: their word when no verified backup exists.
 
@@ -149,7 +121,7 @@ def request_purge(*, key: ManagedKey, typed_name: str, actor: Actor, now: dateti
     return _open(key, OperationKind.PURGE, {"override_by": override}, actor, now)
 
 
-@_recorded(OperationKind.SIGN)
+@recorded(OperationKind.SIGN)
 def request_signature(
     *, key: ManagedKey, algorithm: SignatureAlgorithm, digest: bytes, label: str, actor: Actor, now: datetime
 ) -> KeyOperation:
@@ -176,9 +148,14 @@ def request_signature(
     return _open(key, OperationKind.SIGN, parameters, actor, now)
 
 
-@_recorded()
-def retry_operation(*, operation: KeyOperation, actor: Actor, now: datetime) -> KeyOperation:
-    """Take a failed operation up again at the step that failed; only a key's latest one of its kind."""
+@recorded()
+def retry_operation(
+    *, operation: KeyOperation, actor: Actor, now: datetime, start: datetime | None = None
+) -> KeyOperation:
+    """Take a failed operation up again at the step that failed; only a key's latest one of its kind.
+
+    ``start``: not before then, for one of many.
+    """
     key = _locked(operation.key)
     operation = KeyOperation.objects.select_for_update().get(pk=operation.pk)
     if operation.state != OperationState.FAILED:
@@ -195,13 +172,14 @@ def retry_operation(*, operation: KeyOperation, actor: Actor, now: datetime) -> 
         key.save(update_fields=["residency"])
     operation.state = OperationState.PENDING
     operation.attempts, operation.sends = 0, 0
-    operation.not_before = operation.finished_at = None
-    operation.due_at = dispatch.next_look(now=now, sends=0)
+    operation.not_before, operation.finished_at = start, None
+    operation.due_at = start or dispatch.next_look(now=now, sends=0)
     operation.error = operation.error_code = operation.remedy = ""
     operation.memo.pop(KNOWN_ENDS, None)
     operation.save()
-    _audit(operation, actor, Outcome.REQUESTED, {"retry": True, "step": operation.step}, now)
-    dispatch.send_on_commit(operation_id=operation.pk)
+    record_request(operation, actor, {"retry": True, "step": operation.step}, now)
+    if start is None or start <= now:
+        dispatch.send_on_commit(operation_id=operation.pk)
     return operation
 
 
@@ -251,94 +229,9 @@ def _open(
     operation = new_operation(key=key, kind=kind, parameters=parameters, actor=actor, now=now)
     operation.pk = pk or operation.pk
     operation.save(force_insert=True)
-    _audit(operation, actor, Outcome.REQUESTED, _shown(parameters), now)
+    record_request(operation, actor, shown(parameters), now)
     dispatch.send_on_commit(operation_id=operation.pk)
     return operation
-
-
-def new_key(
-    *,
-    source: CryptoSource,
-    name: str,
-    algorithm: KeyAlgorithm,
-    attributes: KeyAttributes,
-    actor: Actor,
-    now: datetime,
-) -> ManagedKey:
-    """The row of a key to be created, not saved."""
-    return ManagedKey(
-        source=source,
-        name=name,
-        algorithm=algorithm.value,
-        not_before=attributes.not_before,
-        expires_at=attributes.expires_at,
-        tags=dict(attributes.tags),
-        created_by=actor.name,
-        created_at=now,
-        updated_at=now,
-    )
-
-
-def new_operation(
-    *, key: ManagedKey, kind: OperationKind, parameters: Mapping[str, object], actor: Actor, now: datetime
-) -> KeyOperation:
-    """The row of an operation, not saved: at its first step, due when a worker should have taken it."""
-    plan = steps(kind, backed_up=key.source.backup_restore)
-    return KeyOperation(
-        key=key,
-        kind=kind.value,
-        exclusive=kind.exclusive,
-        step=plan[0].value,
-        steps=[step.value for step in plan],
-        parameters=dict(parameters),
-        due_at=dispatch.next_look(now=now, sends=0),
-        actor_kind=actor.kind.value,
-        actor_identifier=actor.identifier,
-        actor_name=actor.name,
-        requested_at=now,
-    )
-
-
-def _record_refusal(kind: OperationKind | None, asked: Mapping[str, Any], reason: str) -> None:
-    """In a transaction of its own: the refused one was rolled back."""
-    operation: KeyOperation | None = asked.get("operation")
-    key: ManagedKey | None = operation.key if operation else asked.get("key")
-    subject: ManagedKey | CryptoSource = key or asked["source"]
-    what = kind or (operation.what if operation else asked["kind"])
-    record(
-        action=f"key.{what}",
-        actor=asked["actor"],
-        subject_type="managed key" if key else "crypto source",
-        subject_id=str(subject.pk),
-        subject_name=str(subject),
-        outcome=Outcome.REFUSED,
-        details={"reason": reason},
-        now=asked["now"],
-    )
-
-
-def _shown(parameters: Mapping[str, object]) -> dict[str, object]:
-    """What of the parameters belongs in the audit record: not the digest, it may identify a document."""
-    return {
-        name: value
-        for name, value in parameters.items()
-        if name not in ("digest", "label") and value not in ("", None)
-    }
-
-
-def _audit(
-    operation: KeyOperation, actor: Actor, outcome: Outcome, details: Mapping[str, object], now: datetime
-) -> None:
-    record(
-        action=f"key.{operation.kind}",
-        actor=actor,
-        subject_type="managed key",
-        subject_id=str(operation.key_id),
-        subject_name=operation.key.name,
-        outcome=outcome,
-        details={"operation": str(operation.pk), "source": operation.key.source.friendly_name, **details},
-        now=now,
-    )
 
 
 _WHERE = {
