@@ -25,7 +25,6 @@ EXPIRY_ZONE_DAYS: Final = {
     ExpiryZone.MONTH: 30,
     ExpiryZone.QUARTER: 90,
 }
-EXPIRY_WARNING_DAYS: Final = EXPIRY_ZONE_DAYS[ExpiryZone.MONTH]
 
 INACTIVE_STOPS: Final = (
     "Inactive stops at once, queued work included: generating and rotating keys, signing, restoring and "
@@ -63,6 +62,24 @@ def days_badge(days: int) -> Badge:
 def expiry_zone(days: int) -> ExpiryZone:
     """The zone of an end that is so many whole days away."""
     return next((zone for zone, last in EXPIRY_ZONE_DAYS.items() if days <= last), ExpiryZone.LATER)
+
+
+def zone_days(zone: ExpiryZone) -> tuple[int | None, int | None]:
+    """The first and the last day of a zone, in whole days from today; None where it has no end."""
+    order = list(ExpiryZone)
+    before = order[order.index(zone) - 1]
+    first = None if zone is ExpiryZone.ENDED else EXPIRY_ZONE_DAYS[before] + 1
+    return first, EXPIRY_ZONE_DAYS.get(zone)
+
+
+def zone_words(zone: ExpiryZone) -> str:
+    """``ended``, ``within 7 days``, ``8 to 30 days`` or ``over 90 days``."""
+    first, last = zone_days(zone)
+    if first is None:
+        return "ended"
+    if last is None:
+        return f"over {first - 1} days"
+    return f"{first} to {last} days" if first else f"within {last} days"
 
 
 _ZONE_BADGES: Final = {

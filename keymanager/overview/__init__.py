@@ -40,6 +40,11 @@ class Overview:
     licence: LicenceCard | None
 
     @property
+    def is_new(self) -> bool:
+        """Does the checklist stand for the parts that would have nothing to show yet?"""
+        return bool(self.first_steps)
+
+    @property
     def is_empty(self) -> bool:
         """Is there nothing at all that this person may see?"""
         return not (self.sources or self.keys or self.work or self.licence)

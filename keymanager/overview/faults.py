@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 
 from cryptosources.models import ConnectionTest
@@ -25,12 +25,15 @@ from keys.models import KeyOperation, ManagedKey
 Reader = AbstractUser | AnonymousUser
 
 #: As many rows as a reader takes in; of more faults only the most urgent have one.
-ALL_ROWS: Final = 8
-URGENT_ROWS: Final = 6
+ALL_ROWS: Final = 6
+URGENT_ROWS: Final = 5
 #: More of a kind are not counted one by one: "100+".
 MOST: Final = 100
 #: A failure that nobody made good in that time is history; the list of operations keeps it.
 RECENT: Final = timedelta(days=14)
+
+_ENDED_ACTIVE: Final = "Nothing can sign in to its HSM any more: no signature, no new key."
+_ENDED_INACTIVE: Final = "The source is Inactive; even so, the deletions that it owes cannot run."
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def faults(*, reader: Reader, sources: Sequence[SourceRow], today: date, now: da
 
     At most three queries, of a bounded number of rows each.
     """
-    kinds = [_ended_keys(reader, sources, today), _failed_tests(sources)]
+    kinds = [_ended_keys(reader, sources, today), _failed_tests(sources, today)]
     if reader.has_perm("keys.view_managedkey"):
         kinds.append(_faulted_keys())
     if reader.has_perm("keys.view_keyoperation"):
@@ -136,12 +139,11 @@ def _ended_keys(reader: Reader, sources: Iterable[SourceRow], today: date) -> _K
 
 
 def _ended_key(row: SourceRow, ends_on: date, *, may_change: bool) -> Fault:
-    stops = "Nothing can sign in to its HSM any more" if row.active else "The source is Inactive"
     return Fault(
         title="The Key ended",
         source=row.name,
-        what=f"{stops}, not even for a deletion that is owed.",
-        remedy="Make a new client secret in Entra and enter it here.",
+        what=_ENDED_ACTIVE if row.active else _ENDED_INACTIVE,
+        remedy="Make a new client secret and enter it here.",
         act="Enter a new Key" if may_change else "Look at the source",
         url=links.source_form(row.pk) if may_change else links.source_page(row.pk),
         icon="clock",
@@ -149,17 +151,21 @@ def _ended_key(row: SourceRow, ends_on: date, *, may_change: bool) -> Fault:
     )
 
 
-def _failed_tests(sources: Iterable[SourceRow]) -> _Kind:
-    """Active sources whose newest connection test failed, the newest first."""
-    failed = [(row, row.tested_at) for row in sources if row.active and row.healthy is False]
-    failed.sort(key=lambda pair: str(pair[1]), reverse=True)
+def _failed_tests(sources: Iterable[SourceRow], today: date) -> _Kind:
+    """Active sources whose newest connection test failed, the newest first; an ended Key says why already."""
+    failed = [
+        (row, row.tested_at)
+        for row in sources
+        if row.active and row.healthy is False and row.tested_at and not row.ended(today)
+    ]
+    failed.sort(key=lambda pair: pair[1], reverse=True)
     steps = _failed_steps([(row.pk, at) for row, at in failed[:ALL_ROWS]])
     rows = [_failed_test(row, at, steps.get(row.pk, {})) for row, at in failed]
     url = links.listing(links.SOURCES, status__exact="active", last_test="failed")
     return _Kind(rows, "connection test failed", "connection tests failed", url)
 
 
-def _failed_steps(tests: Sequence[tuple[UUID, datetime | None]]) -> dict[UUID, dict[str, Any]]:
+def _failed_steps(tests: Sequence[tuple[UUID, datetime]]) -> dict[UUID, dict[str, Any]]:
     """The first failed step of each of these tests, by source; no query where there is none."""
     if not tests:
         return {}
@@ -173,7 +179,7 @@ def _failed_steps(tests: Sequence[tuple[UUID, datetime | None]]) -> dict[UUID, d
     }
 
 
-def _failed_test(row: SourceRow, at: datetime | None, step: dict[str, Any]) -> Fault:
+def _failed_test(row: SourceRow, at: datetime, step: dict[str, Any]) -> Fault:
     label, detail = step.get("label", ""), step.get("detail", "")
     return Fault(
         title="The last connection test failed",
@@ -227,7 +233,7 @@ def _failed_operations(reader: Reader, now: datetime) -> _Kind:
     )
 
 
-def _not_made_good(now: datetime) -> "Any":
+def _not_made_good(now: datetime) -> QuerySet[KeyOperation]:
     """Failed operations, the newest first, without those of keys that are told as faulted or are gone."""
     repeated = KeyOperation.objects.filter(
         key=OuterRef("key"),

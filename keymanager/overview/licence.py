@@ -13,11 +13,12 @@ from licensing.services import LicenceStatus
 
 @dataclass(frozen=True, slots=True)
 class LicenceTerm:
-    """The dates of a licence in force; ``used`` is the part of its time that is over, in percent."""
+    """The dates of a licence in force; ``left`` is the part of its time that is still to come, in percent."""
 
+    starts_at: datetime
     ends_at: datetime
     badge: Badge
-    used: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,6 @@ def licence_card(status: LicenceStatus, *, now: datetime) -> LicenceCard:
 def _term(status: LicenceStatus, now: datetime) -> LicenceTerm | None:
     if status.not_before is None or status.not_after is None:
         return None
-    used = (now - status.not_before) / (status.not_after - status.not_before)
-    days = (status.not_after - now).days
-    return LicenceTerm(status.not_after, days_badge(days), round(100 * used))
+    left = status.not_after - now
+    part = round(100 * left / (status.not_after - status.not_before))
+    return LicenceTerm(status.not_before, status.not_after, days_badge(left.days), part)

@@ -69,7 +69,7 @@ class Signatures:
             return ""
         change = round(100 * (self.total - self.before) / self.before)
         if not change:
-            return "as many as"
+            return "about as many as"
         return f"{abs(change):,} % {'more' if change > 0 else 'fewer'} than"
 
 

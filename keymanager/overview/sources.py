@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from cryptosources.models import CryptoSource, SourceStatus
-from cryptosources.wording import EXPIRY_ZONE_DAYS, Badge, ExpiryZone, days_badge, expiry_zone
+from cryptosources.wording import EXPIRY_ZONE_DAYS, Badge, ExpiryZone, days_badge, expiry_zone, zone_words
 from keymanager.overview.links import SOURCES, listing, source_page
 from keymanager.overview.shares import Part, Share, shares
 from keymanager.pictures import timeline
@@ -16,15 +16,6 @@ from keymanager.pictures import timeline
 #: As many rows as a reader takes in at a glance; of more sources only the most urgent have one.
 ALL_ROWS: Final = 8
 URGENT_ROWS: Final = 6
-
-_ZONE_WORDS: Final = {
-    ExpiryZone.ENDED: "ended",
-    ExpiryZone.WEEK: f"within {EXPIRY_ZONE_DAYS[ExpiryZone.WEEK]} days",
-    ExpiryZone.MONTH: f"within {EXPIRY_ZONE_DAYS[ExpiryZone.MONTH]} days",
-    ExpiryZone.QUARTER: f"within {EXPIRY_ZONE_DAYS[ExpiryZone.QUARTER]} days",
-    ExpiryZone.LATER: "later",
-}
-_ZONE_FILTERS: Final = {ExpiryZone.ENDED: "ended", ExpiryZone.WEEK: "soon", ExpiryZone.MONTH: "soon"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +64,9 @@ def source_states(rows: Sequence[SourceRow]) -> SourceStates:
     active = [row for row in rows if row.active]
     by_health = Counter(row.healthy for row in active)
     parts = [
-        Part("last test failed", "bad", by_health[False], _active(last_test="failed")),
-        Part("never tested", "warn", by_health[None], _active(last_test="never")),
-        Part("healthy", "ok", by_health[True], _active(last_test="healthy")),
+        Part("Last test failed", "bad", by_health[False], _active(last_test="failed")),
+        Part("Never tested", "warn", by_health[None], _active(last_test="never")),
+        Part("Healthy", "ok", by_health[True], _active(last_test="healthy")),
         Part("Inactive", "muted", len(rows) - len(active), listing(SOURCES, status__exact="inactive")),
     ]
     return SourceStates(len(rows), len(active), shares(parts))
@@ -159,11 +150,7 @@ def _secret_row(source: SourceRow, days: int) -> SecretRow:
 def _count_zones(rows: Sequence[SecretRow]) -> list[ZoneCount]:
     counts = Counter(row.zone for row in rows)
     return [
-        ZoneCount(_ZONE_WORDS[zone], zone, counts[zone], _zone_list(zone))
+        ZoneCount(zone_words(zone), zone, counts[zone], listing(SOURCES, key_ends=zone))
         for zone in ExpiryZone
         if counts[zone]
     ]
-
-
-def _zone_list(zone: ExpiryZone) -> str:
-    return listing(SOURCES, key_ends=_ZONE_FILTERS[zone]) if zone in _ZONE_FILTERS else listing(SOURCES)

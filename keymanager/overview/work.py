@@ -14,7 +14,7 @@ from keys.lifecycle import OperationState, Step
 from keys.models import KeyOperation
 from keys.pages.page import VIEW_OPERATIONS, live, needs
 
-ROWS: Final = 6
+ROWS: Final = 5
 #: How long a failure stays beside the work under way, where somebody watched it.
 JUST: Final = timedelta(minutes=2)
 
@@ -48,8 +48,14 @@ class UnderWay:
     url: str
 
     @property
-    def waiting(self) -> int:
-        return self.total - self.running - self.paused
+    def summary(self) -> str:
+        """``3 running, 5 waiting for a worker``"""
+        counts = {
+            "running": self.running,
+            "waiting for a worker": self.total - self.running - self.paused,
+            "to be tried again": self.paused,
+        }
+        return ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
 
     @property
     def more(self) -> int:

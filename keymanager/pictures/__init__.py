@@ -1,1 +1,1 @@
-"""Geometry of the console's pictures: pure, no Django. Places are percentages, so a picture fits any width."""
+"""Geometry of the console's pictures: pure, no Django. Places are percentages: pictures fit any width."""

@@ -58,8 +58,12 @@ def bar_chart(days: Sequence[tuple[date, int]]) -> BarChart:
     busiest = max(count for _day, count in days)
     top = scale_end(busiest)
     slot = 100 / len(days)
+    last = len(days) - 1
     return BarChart(
-        bars=[_bar(index, day, count, slot, top, len(days)) for index, (day, count) in enumerate(days)],
+        bars=[
+            _bar(day, count, slot=slot, left=index * slot, top=top, is_today=index == last)
+            for index, (day, count) in enumerate(days)
+        ],
         labels=_labels(days, slot),
         slot_width=round(slot, 3),
         bar_width=round(slot * _FILL, 3),
@@ -77,9 +81,8 @@ def scale_end(busiest: int) -> int:
     return next(end * power for end in _ENDS if end * power >= busiest)
 
 
-def _bar(index: int, day: date, count: int, slot: float, top: int, days: int) -> Bar:
+def _bar(day: date, count: int, *, slot: float, left: float, top: int, is_today: bool) -> Bar:
     height = max(round(100 * count / top, 2), _LEAST) if count else 0.0
-    left = index * slot
     return Bar(
         day=day,
         count=count,
@@ -87,7 +90,7 @@ def _bar(index: int, day: date, count: int, slot: float, top: int, days: int) ->
         x=round(left + slot * (1 - _FILL) / 2, 3),
         y=round(100 - height, 2),
         height=height,
-        is_today=index == days - 1,
+        is_today=is_today,
     )
 
 

@@ -43,6 +43,20 @@ def _breakable(cell: str) -> str:
 
 
 @register.filter
+def grouped(number: int) -> str:
+    """``12,345``"""
+    return f"{number:,}"
+
+
+@register.filter
+def compact(number: int) -> str:
+    """``12k`` or ``1.5M`` where there is room for four characters; small numbers as they are."""
+    if number < 10_000:
+        return grouped(number)
+    return f"{number / 1000:g}k" if number < 1_000_000 else f"{number / 1_000_000:g}M"
+
+
+@register.filter
 def may_stay_empty(field: BoundField) -> bool:
     """Is the field optional whatever else is chosen? One that depends on another may be needed by it."""
     return not (field.field.required or field.field.disabled or "data-requires" in field.field.widget.attrs)

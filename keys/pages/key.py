@@ -1,8 +1,6 @@
 """The page of one key, and its public key for machines."""
 
 import json
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -11,23 +9,12 @@ from django.utils.http import content_disposition_header
 
 from keys.lifecycle import OperationState
 from keys.models import KeyOperation, KeyVersion, ManagedKey
-from keys.pages.impact import RECENT_DAYS, recent_start
 from keys.pages.offers import OVER, offers
 from keys.pages.page import OPERATE_KEYS, VIEW_KEYS, find_key, live, needs, render
 from keys.pages.signatures import public_key_name
+from keys.pages.use import signatures_by_day
 
 RECENT_OPERATIONS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class UseDay:
-    """Signatures on one day, and where its bar stands in a drawing of 100 units' height."""
-
-    day: date
-    signatures: int
-    x: int
-    y: int
-    height: int
 
 
 @needs(VIEW_KEYS)
@@ -40,7 +27,7 @@ def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
     for version in versions:
         version.key = key
     may_operate = request.user.has_perm(OPERATE_KEYS)
-    days = use_by_day(key, now=now)
+    days = signatures_by_day(key.use.all(), now=now)
     return render(
         request,
         "keys/key.html",
@@ -50,8 +37,7 @@ def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
         current=next((row for row in versions if row.version == key.current_version), None),
         backups=key.backups.defer("sealed_blob"),
         days=days,
-        recent_signatures=sum(day.signatures for day in days),
-        busiest=max(day.signatures for day in days),
+        recent_signatures=sum(count for _day, count in days),
         operations=_operations(key),
         under_way=under_way,
         trouble=_trouble(key),
@@ -101,20 +87,6 @@ def download(content: bytes, media_type: str, name: str) -> HttpResponse:
 
 def _attachment(name: str) -> str:
     return content_disposition_header(as_attachment=True, filename=name) or "attachment"
-
-
-def use_by_day(key: ManagedKey, *, now: datetime) -> list[UseDay]:
-    """The last 30 days (UTC), oldest first, days without a signature included."""
-    start = recent_start(now)
-    counts = dict(key.use.filter(day__gte=start).values_list("day", "signatures"))
-    most = max(counts.values(), default=0)
-    return [_use_day(start + timedelta(days=index), index, counts, most) for index in range(RECENT_DAYS)]
-
-
-def _use_day(day: date, index: int, counts: dict[date, int], most: int) -> UseDay:
-    signatures = counts.get(day, 0)
-    height = max(round(100 * signatures / most), 3) if signatures else 0
-    return UseDay(day, signatures, index * 10, 100 - height, height)
 
 
 def _under_way(key: ManagedKey) -> list[KeyOperation]:

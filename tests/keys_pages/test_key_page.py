@@ -18,7 +18,7 @@ from cryptosources.providers.errors import AccessDenied
 from cryptosources.providers.memory import MemoryHsm
 from keys.lifecycle import OperationKind
 from keys.models import KeyBackup, KeyUse, ManagedKey
-from keys.pages.key import use_by_day
+from keys.pages.use import signatures_by_day
 from secretstore.services import open_from
 from tests.conftest import Clock
 from tests.keys.conftest import Run
@@ -110,14 +110,12 @@ def test_use_is_drawn_by_day_with_the_days_between(operator: Client, new_key: Ne
     today = timezone.now().astimezone(UTC).date()
     for ago, count in ((0, 50), (1, 100), (29, 1), (30, 999)):
         KeyUse.objects.create(key=key, day=today - timedelta(days=ago), signatures=count)
-    days = use_by_day(key, now=timezone.now())
-    assert len(days) == 30
-    assert [days[0].signatures, days[-2].signatures, days[-1].signatures] == [1, 100, 50]
-    assert [days[0].height, days[-2].height, days[-1].height, days[5].height] == [3, 100, 50, 0]
-    assert all(day.y + day.height == 100 for day in days)
+    days = [count for _day, count in signatures_by_day(key.use.all(), now=timezone.now())]
+    assert (len(days), days[0], days[-2:], sum(days)) == (30, 1, [100, 50], 151)
     page = text_of(operator.get(key_url(key)))
-    assert "<strong>151</strong> in 30 days, at most 100 on one day." in page
-    assert len(parse(page).all("rect")) == 3
+    assert "<strong>151</strong> <span>in 30 days</span>" in page
+    assert "151 signatures in 30 days, at most 100 on one day" in page
+    assert len(parse(page).with_class("bar-count")) == 3
 
 
 def test_nothing_secret_is_on_any_page_or_download(

@@ -1,0 +1,61 @@
+"""The filters of the list of crypto sources."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from django.contrib.admin import SimpleListFilter
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from cryptosources.wording import ExpiryZone, zone_days, zone_words
+
+_ASSUMED: Final = "assumed"
+
+
+class KeyEndsFilter(SimpleListFilter):
+    """Sources by how near the end of their Key is, or by a date that nobody entered."""
+
+    title = "key expiry"
+    parameter_name = "key_ends"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*((str(zone), zone_words(zone)) for zone in ExpiryZone), (_ASSUMED, "date assumed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        wanted = self.value()
+        if wanted == _ASSUMED:
+            return queryset.filter(secret_expiry_assumed=True)
+        return queryset.filter(_in_zone(ExpiryZone(wanted))) if wanted in list(ExpiryZone) else queryset
+
+
+def _in_zone(zone: ExpiryZone) -> Q:
+    today = timezone.localdate()
+    first, last = zone_days(zone)
+    wanted = Q(secret_expires_on__isnull=False)
+    if first is not None:
+        wanted &= Q(secret_expires_on__gte=today + timedelta(days=first))
+    if last is not None:
+        wanted &= Q(secret_expires_on__lte=today + timedelta(days=last))
+    return wanted
+
+
+class LastTestFilter(SimpleListFilter):
+    """Sources by their newest connection test that came to its end (``with_last_test`` must be there)."""
+
+    title = "last test"
+    parameter_name = "last_test"
+
+    _RESULTS: Final = {"healthy": True, "failed": False, "never": None}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, value) for value in self._RESULTS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        wanted = self.value()
+        if wanted not in self._RESULTS:
+            return queryset
+        result = self._RESULTS[wanted]
+        if result is None:
+            return queryset.filter(last_test_healthy__isnull=True)
+        return queryset.filter(last_test_healthy=result)
