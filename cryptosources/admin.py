@@ -1,7 +1,6 @@
 """The list of crypto sources, and where the pages of each are found."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -14,9 +13,9 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from cryptosources import views
+from cryptosources.filters import KeyEndsFilter, LastTestFilter
 from cryptosources.models import CryptoSource
 from cryptosources.wording import (
-    EXPIRY_WARNING_DAYS,
     INACTIVE_STOPS,
     expiry_badge,
     health_badge,
@@ -29,30 +28,6 @@ else:  # Django's class is generic in its stubs only.
     _ModelAdmin = admin.ModelAdmin
 
 Cell = Callable[[Any], str]
-
-
-class KeyEndsFilter(admin.SimpleListFilter):
-    """Sources by the end date of their Key."""
-
-    title = "key expiry"
-    parameter_name = "key_ends"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [
-            ("ended", "ended"),
-            ("soon", f"within {EXPIRY_WARNING_DAYS} days"),
-            ("assumed", "date assumed"),
-        ]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        today = timezone.localdate()
-        soon = today + timedelta(days=EXPIRY_WARNING_DAYS)
-        conditions: dict[str | None, dict[str, object]] = {
-            "ended": {"secret_expires_on__lt": today},
-            "soon": {"secret_expires_on__range": (today, soon)},
-            "assumed": {"secret_expiry_assumed": True},
-        }
-        return queryset.filter(**conditions.get(self.value(), {}))
 
 
 class SourceList(ChangeList):
@@ -70,7 +45,7 @@ class CryptoSourceAdmin(_ModelAdmin):
     list_per_page = 50
     search_fields = ("friendly_name", "dns_name")
     search_help_text = "Friendly Name or DNS Name"
-    list_filter = ("status", "kind", KeyEndsFilter)
+    list_filter = ("status", "kind", LastTestFilter, KeyEndsFilter)
     actions = None
     ordering = ("friendly_name",)
 
