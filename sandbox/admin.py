@@ -9,6 +9,7 @@ from datetime import datetime
 from sandbox import roles
 from sandbox.directory import App, ClientSecret, Directory
 from sandbox.estate import SECRET_LIFETIME
+from sandbox.graph_rights import PERMISSIONS, WRITE_OWNED
 
 _OWN_ROLES = uuid.UUID("6a1c2f60-3f5a-4f0e-9a55-0d3d2d6f1b7e")
 
@@ -29,9 +30,17 @@ def grant(directory: Directory, hsm: str, principal_id: str, what: str) -> None:
     """Give a built-in role, by title or GUID, or a single data action (``keys/sign/action``) on a whole HSM.
 
     Single actions gather in a custom role of the principal's own, so that who lists roles sees the truth.
+    Permissions of the directory (``Application.Read.All``) belong to no HSM; who may write what it owns
+    comes to own itself. Raises ValueError for a name that is none of these.
     """
+    if what in PERMISSIONS:
+        directory.graph_rights.grant(principal_id, what)
+        if what == WRITE_OWNED:
+            _own_itself(directory, principal_id)
+        return
     role = roles.built_in(what)
     if role is None:
+        _check_action(what)
         _set_own_actions(
             directory,
             hsm,
@@ -48,6 +57,9 @@ def revoke(directory: Directory, hsm: str, principal_id: str, what: str) -> None
     Taking an action turns all the principal's roles into one of its own with what is left; roles on single
     keys go with it.
     """
+    if what in PERMISSIONS:
+        directory.graph_rights.revoke(principal_id, what)
+        return
     role = roles.built_in(what)
     if role is not None:
         _unassign(directory, hsm, principal_id, role.name)
@@ -56,6 +68,17 @@ def revoke(directory: Directory, hsm: str, principal_id: str, what: str) -> None
     left = frozenset().union(*held) - {roles.data_action(what)}
     _unassign(directory, hsm, principal_id, None)
     _set_own_actions(directory, hsm, principal_id, left)
+
+
+def _own_itself(directory: Directory, principal_id: str) -> None:
+    for app in directory.apps():
+        if app.object_id == principal_id:
+            directory.graph_rights.add_owner(app.application_id, principal_id)
+
+
+def _check_action(what: str) -> None:
+    if roles.known_data_action(roles.data_action(what)) is None:
+        raise ValueError(f"{what} is neither a role, nor a data action, nor a permission of the directory")
 
 
 def _own_role(principal_id: str) -> str:

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 CLOUD_SUFFIXES = ("managedhsm.azure.net", "managedhsm.usgovcloudapi.net", "managedhsm.azure.cn")
 # Audiences of other services, for which the directory issues tokens that an HSM must refuse.
-FOREIGN = ("https://vault.azure.net", "https://graph.microsoft.com", "https://management.azure.com")
+GRAPH = "https://graph.microsoft.com"
+FOREIGN = ("https://vault.azure.net", GRAPH, "https://management.azure.com")
 
 
 @lru_cache(maxsize=256)

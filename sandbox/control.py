@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox import admin, trouble_control
+from sandbox import admin, control_directory, trouble_control
 from sandbox.directory import App, ClientSecret, from_timestamp
 from sandbox.errors import HsmError
 from sandbox.estate import SECRET_LIFETIME
@@ -71,6 +71,8 @@ def _on_app(service: Service, app: App, asked: list[str], body: dict[str, Any]) 
             return _change(service, admin.grant, app, body)
         case ["POST", "revoke"]:
             return _change(service, admin.revoke, app, body)
+        case [_, "certificates" | "owners", *_]:
+            return control_directory.act(service.estate.directory, app, asked, body)
     raise LookupError("/".join(asked))
 
 

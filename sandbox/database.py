@@ -33,9 +33,29 @@ CREATE TABLE IF NOT EXISTS secret (
     application_id TEXT NOT NULL REFERENCES app (application_id) ON DELETE CASCADE,
     value TEXT NOT NULL,
     start_at INTEGER NOT NULL,
-    end_at INTEGER NOT NULL
+    end_at INTEGER NOT NULL,
+    display_name TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX IF NOT EXISTS secret_by_app ON secret (application_id);
+
+CREATE TABLE IF NOT EXISTS certificate (
+    key_id TEXT PRIMARY KEY,
+    application_id TEXT NOT NULL REFERENCES app (application_id) ON DELETE CASCADE,
+    display_name TEXT NOT NULL,
+    der BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS graph_permission (
+    principal_id TEXT NOT NULL REFERENCES app (object_id) ON DELETE CASCADE,
+    permission TEXT NOT NULL,
+    PRIMARY KEY (principal_id, permission)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS app_owner (
+    application_id TEXT NOT NULL REFERENCES app (application_id) ON DELETE CASCADE,
+    principal_id TEXT NOT NULL REFERENCES app (object_id) ON DELETE CASCADE,
+    PRIMARY KEY (application_id, principal_id)
+) STRICT;
 
 CREATE TABLE IF NOT EXISTS role_definition (
     hsm TEXT NOT NULL REFERENCES hsm (name),
@@ -85,7 +105,10 @@ CREATE TABLE IF NOT EXISTS rotation_policy (
 """
 
 # Columns that a data directory of an earlier sandbox lacks; always the last ones of their tables.
-_LATER_COLUMNS = (("role_definition", "excluded", "TEXT NOT NULL DEFAULT '[]'"),)
+_LATER_COLUMNS = (
+    ("role_definition", "excluded", "TEXT NOT NULL DEFAULT '[]'"),
+    ("secret", "display_name", "TEXT NOT NULL DEFAULT ''"),
+)
 
 
 class Database:

@@ -6,10 +6,13 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sandbox.certificates import Certificates
 from sandbox.database import Database
+from sandbox.graph_rights import GraphRights
 from sandbox.roles import BUILT_IN, CUSTOM, RoleDefinition
 
 DEFAULT_APP = "Key Manager"
+_REGISTRATIONS = uuid.UUID("1f3e7a54-9a0c-4c56-8d2b-6f0f3f6c2b9e")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class App:
     application_id: str
     object_id: str
     display_name: str
+
+    @property
+    def registration_id(self) -> str:
+        """The object id of the registration, which is neither of the other two."""
+        return str(uuid.uuid5(_REGISTRATIONS, self.application_id))
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class ClientSecret:
     value: str
     start_at: int
     end_at: int
+    display_name: str = ""
 
     def __repr__(self) -> str:
         return f"ClientSecret(key_id={self.key_id!r}, end_at={self.end_at})"
@@ -54,6 +63,8 @@ class Directory:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.certificates = Certificates(database)
+        self.graph_rights = GraphRights(database)
 
     # -- app registrations and secrets --
 
@@ -79,7 +90,12 @@ class Directory:
         return self._db.write("DELETE FROM app WHERE application_id = ?", application_id) == 1
 
     def add_secret(
-        self, application_id: str, start: datetime, end: datetime, value: str | None = None
+        self,
+        application_id: str,
+        start: datetime,
+        end: datetime,
+        value: str | None = None,
+        display_name: str = "",
     ) -> ClientSecret:
         secret = ClientSecret(
             str(uuid.uuid4()),
@@ -87,20 +103,22 @@ class Directory:
             value or new_secret_value(),
             int(start.timestamp()),
             int(end.timestamp()),
+            display_name,
         )
         self._db.write(
-            "INSERT INTO secret VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO secret VALUES (?, ?, ?, ?, ?, ?)",
             secret.key_id,
             application_id,
             secret.value,
             secret.start_at,
             secret.end_at,
+            display_name,
         )
         return secret
 
     def secrets(self, application_id: str) -> list[ClientSecret]:
         rows = self._db.rows(
-            "SELECT key_id, application_id, value, start_at, end_at FROM secret "
+            "SELECT key_id, application_id, value, start_at, end_at, display_name FROM secret "
             "WHERE application_id = ? ORDER BY rowid",
             application_id,
         )

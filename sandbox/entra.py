@@ -6,14 +6,16 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from sandbox import entra_errors
-from sandbox.audience import CLOUD_SUFFIXES, FOREIGN, is_loopback_name, split_host
+from sandbox import assertions, entra_errors
+from sandbox.assertions import ASSERTION_TYPE
+from sandbox.audience import CLOUD_SUFFIXES, FOREIGN, GRAPH, is_loopback_name, split_host
 from sandbox.clock import Clock
 from sandbox.directory import App, Directory
-from sandbox.tokens import TokenService
+from sandbox.tokens import Grant, TokenService
 
 TENANT_DOMAIN = "sandbox.onmicrosoft.com"
 _DEFAULT_SCOPE = "/.default"
+AUTH_METHODS = ("client_secret_post", "private_key_jwt", "client_secret_basic")
 _PATH = re.compile(
     r"/(?P<tenant>[^/]+)/(?P<endpoint>oauth2/(?:v2\.0/)?token|(?:v2\.0/)?\.well-known/openid-configuration"
     r"|discovery/(?:v2\.0/)?keys|discovery/instance)/?"
@@ -52,8 +54,11 @@ class Entra:
         if tenant.lower() not in {self._tokens.tenant, TENANT_DOMAIN}:
             raise entra_errors.unknown_tenant(tenant, discovery=discovery)
 
-    def token(self, where: EntraRoute, form: dict[str, str], authorization: str) -> Json:
-        """The answer to a client credentials request (RFC 6749, section 4.4). Raises EntraError."""
+    def token(self, where: EntraRoute, form: dict[str, str], authorization: str, base_url: str) -> Json:
+        """The answer to a client credentials request (RFC 6749, section 4.4). Raises EntraError.
+
+        ``base_url`` is how the client addressed the directory, which its assertion must name.
+        """
         self.check_tenant(where.tenant)
         form = _basic_credentials(authorization) | form
         grant = _required(form, "grant_type")
@@ -61,9 +66,14 @@ class Entra:
             raise entra_errors.unsupported_grant(grant)
         app = self._application(_required(form, "client_id"))
         resource = _requested_resource(form, is_v2=where.is_v2)
-        self._check_secret(app, form)
+        by_certificate = "client_assertion" in form
+        if by_certificate:
+            self._check_assertion(app, form, base_url)
+        else:
+            self._check_secret(app, form)
         self._check_resource(resource)
-        token, expires = self._tokens.issue(app, resource)
+        roles = self._directory.graph_rights.of(app.object_id) if resource.rstrip("/") == GRAPH else []
+        token, expires = self._tokens.issue(app, resource, Grant(by_certificate, tuple(roles)))
         return self._v2_answer(token) if where.is_v2 else self._v1_answer(token, expires, resource)
 
     def _application(self, application_id: str) -> App:
@@ -84,6 +94,17 @@ class Entra:
         if any(secret.end_at <= now for secret in matching):
             raise entra_errors.expired_secret(app.application_id)
         raise entra_errors.wrong_secret()
+
+    def _check_assertion(self, app: App, form: dict[str, str], base_url: str) -> None:
+        """Raises EntraError unless one of the application's certificates vouches for it."""
+        if _required(form, "client_assertion_type") != ASSERTION_TYPE:
+            raise entra_errors.unsupported_assertion_type(form["client_assertion_type"])
+        tenants = (self._tokens.tenant, TENANT_DOMAIN)
+        paths = ("oauth2/token", "oauth2/v2.0/token", "v2.0", "")
+        audiences = frozenset(f"{base_url}/{tenant}/{path}" for tenant in tenants for path in paths)
+        certificates = self._directory.certificates.of(app.application_id)
+        expected = assertions.Expected(app.application_id, audiences, self._clock.timestamp())
+        assertions.check(form["client_assertion"], certificates, expected)
 
     def _check_resource(self, resource: str) -> None:
         name, _ = split_host(resource.removeprefix("https://").rstrip("/"))
@@ -120,7 +141,7 @@ class Entra:
         version = "/v2.0" if where.is_v2 else ""
         return {
             "token_endpoint": f"{tenant}/oauth2{version}/token",
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+            "token_endpoint_auth_methods_supported": AUTH_METHODS,
             "jwks_uri": f"{tenant}/discovery{version}/keys",
             "response_modes_supported": ["query", "fragment", "form_post"],
             "subject_types_supported": ["pairwise"],

@@ -1,8 +1,12 @@
 """The directory's refusals: AADSTS codes with the statuses, error names and texts of the token endpoint.
 
-Recorded: 7000215. From public reports of real answers: the others.
-Assumed: that a secret whose start lies ahead is refused as a wrong one.
+Recorded: 7000215, 700027. From public reports of real answers: the others.
+Assumed: that a secret whose start lies ahead is refused as a wrong one; the status of 50027 and 700211.
 """
+
+from datetime import UTC, datetime
+
+from sandbox.certificates import Certificate
 
 
 class EntraError(Exception):
@@ -81,3 +85,57 @@ def unknown_resource(resource: str, tenant: str) -> EntraError:
         f"{_NOT_CONSENTED} You might have sent your authentication request to the wrong tenant."
     )
     return EntraError(400, "invalid_resource", 500011, text)
+
+
+def unsupported_assertion_type(given: str) -> EntraError:
+    return EntraError(400, "invalid_request", 70003, f"The client assertion type '{given}' is not supported.")
+
+
+def malformed_assertion(reason: str) -> EntraError:
+    return EntraError(400, "invalid_request", 50027, f"Invalid JWT token. {reason}")
+
+
+def unknown_assertion_issuer(issuer: str) -> EntraError:
+    """An assertion that the application did not issue itself would need a federated credential."""
+    text = f"No matching federated identity record found for presented assertion issuer '{issuer}'."
+    return EntraError(401, "invalid_client", 700211, text)
+
+
+def bad_assertion_key(
+    reason: str, thumbprint: bytes, application_id: str, certificate: Certificate | None = None
+) -> EntraError:
+    """``certificate`` is the registered one where the thumbprint led to one."""
+    text = f"Client assertion contains an invalid signature. [Reason - {reason}, "
+    text += f"Thumbprint of key used by client: '{thumbprint.hex().upper()}'"
+    if certificate is not None:
+        start, end = (_american(seconds) for seconds in (certificate.start_at, certificate.end_at))
+        text += f", Found key 'Start={start}, End={end}'"
+    text += f", Please visit the Azure Portal to see configured keys for app Id '{application_id}'.]"
+    return EntraError(401, "invalid_client", 700027, text)
+
+
+def assertion_out_of_time(now: int, begins: int, ends: int) -> EntraError:
+    text = (
+        f"Client assertion is not within its valid time range. Current time: {_precise(now)}, "
+        f"assertion valid from {_precise(begins)}, expiry time of assertion {_precise(ends)}."
+    )
+    return EntraError(401, "invalid_client", 700024, text)
+
+
+def wrong_assertion_audience() -> EntraError:
+    return EntraError(
+        401, "invalid_client", 700023, "Client assertion audience claim does not match Realm issuer."
+    )
+
+
+def wrong_assertion_subject() -> EntraError:
+    text = "Client assertion application identifier doesn't match 'client_id' parameter."
+    return EntraError(401, "invalid_client", 700021, text)
+
+
+def _american(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%m/%d/%Y %H:%M:%S}"
+
+
+def _precise(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.0000000Z"

@@ -21,10 +21,19 @@ class InvalidTokenError(Exception):
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: the service principal's object id and its application id."""
+    """Who asks: the service principal's object id, its application id, its permissions in the audience."""
 
     object_id: str
     application_id: str
+    roles: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Grant:
+    """How the application proved who it is, and its permissions in the token's audience."""
+
+    by_certificate: bool = False
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,18 +74,18 @@ class TokenService:
     def issuer(self) -> str:
         return f"https://sts.windows.net/{self.tenant}/"
 
-    def issue(self, app: App, audience: str) -> tuple[str, int]:
+    def issue(self, app: App, audience: str, grant: Grant) -> tuple[str, int]:
         """A token for the application and the second at which it expires."""
         now = self._clock.timestamp()
         expires = now + self.lifetime
-        claims = {
+        claims: dict[str, object] = {
             "aud": audience,
             "iss": self.issuer,
             "iat": now,
             "nbf": now,
             "exp": expires,
             "appid": app.application_id,
-            "appidacr": "1",
+            "appidacr": "2" if grant.by_certificate else "1",
             "idp": self.issuer,
             "idtyp": "app",
             "oid": app.object_id,
@@ -85,6 +94,8 @@ class TokenService:
             "uti": secrets.token_urlsafe(16),
             "ver": "1.0",
         }
+        if grant.roles:
+            claims["roles"] = grant.roles
         headers = {"x5t": self.key_id, "kid": self.key_id}
         return jwt.encode(claims, self._key, "RS256", headers=headers), expires
 
@@ -101,7 +112,8 @@ class TokenService:
         options = {"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
         try:
             values = jwt.decode(token, self._public, ["RS256"], options=options, issuer=self.issuer)  # type: ignore[arg-type]
-            principal = Principal(str(values["oid"]), str(values["appid"]))
+            roles = frozenset(values.get("roles", ()))
+            principal = Principal(str(values["oid"]), str(values["appid"]), roles)
             claims = _Claims(principal, str(values["aud"]), int(values["nbf"]), int(values["exp"]))
         except (jwt.InvalidTokenError, KeyError, ValueError) as err:
             raise InvalidTokenError("token") from err

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sandbox import control, entra, trouble_way, trouble_wire
+from sandbox import control, entra, graph_web, trouble_way, trouble_wire
 from sandbox.audience import resource_for, split_host
 from sandbox.data_plane import Reply
 from sandbox.entra_errors import EntraError
@@ -75,6 +75,8 @@ async def dispatch(request: web.Request) -> web.StreamResponse:
     path, _, query = request.raw_path.partition("?")
     if path.startswith(control.PREFIX):
         return await control.handle(request, service, path)
+    if path.startswith(graph_web.PREFIX):
+        return await graph_web.handle(request, service)
     where = entra.route(path)
     if where is not None:
         return await _answer_entra(request, service, where)
@@ -196,7 +198,7 @@ async def _entra_answer(request: web.Request, service: Service, where: entra.Ent
     base_url = f"https://{request.host}"
     if where.endpoint.endswith("token"):
         form = {name: str(value) for name, value in (await request.post()).items()}
-        return service.entra.token(where, form, request.headers.get("Authorization", ""))
+        return service.entra.token(where, form, request.headers.get("Authorization", ""), base_url)
     if where.endpoint == "discovery/instance":
         return service.entra.instance_discovery(base_url)
     if where.endpoint.endswith("keys"):
