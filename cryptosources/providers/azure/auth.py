@@ -2,8 +2,9 @@
 
 :class:`SignIn` stands between the key client and azure-identity. It lets a secret leave only for the
 configured tenant and audience, whichever challenge the SDK acted on (the SDK keeps challenges in one
-cache for the whole process); signs in once for threads that ask together; and never repeats a refused
-secret by itself for a minute, because repeating locks accounts. A *connection test* uses a new object.
+cache for the whole process); signs in once for threads that ask together; signs in anew, at most once a
+minute, when the HSM refuses a token before its time; and never repeats a refused secret by itself for a
+minute, because repeating locks accounts. A *connection test* uses a new object.
 """
 
 import re
@@ -28,6 +29,8 @@ from cryptosources.providers.hosts import AddressError, TokenEndpoint, parse_tok
 
 # As long as azure-identity itself answers from memory after Entra's HTTP 400.
 _REFUSAL_SECONDS: Final = 60.0
+# An HSM that refuses every token must not become a stream of requests to Entra.
+_RENEWAL_SECONDS: Final = 60.0
 _TENANT_IN_ISSUER: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -123,6 +126,7 @@ class SignIn:
         self._tenant = "" if self._endpoint.tenant_is_domain else self._endpoint.tenant
         self._credential: ClientSecretCredential | None = None
         self._refused: tuple[float, ProviderError] | None = None
+        self._may_renew_from = 0.0
 
     def __repr__(self) -> str:
         return f"SignIn({self._config.application_id} at {self._endpoint.authority}/{self._endpoint.tenant})"
@@ -183,12 +187,24 @@ class SignIn:
 
     def _sign_in(self, scope: str, options: TokenRequestOptions) -> AccessTokenInfo:
         try:
-            return self._made_credential().get_token_info(scope, options=options)
+            info = self._made_credential().get_token_info(scope, options=options)
+            if info.token == current_call().refused_token and self._may_renew():
+                # The SDK would go on answering from memory until the token's own end.
+                self._credential = None
+                info = self._made_credential().get_token_info(scope, options=options)
+            return info
         except (AzureError, ValueError) as err:
             failure = self._explain(err)
             if isinstance(failure, AuthenticationFailed) and self._transport.refusal is not None:
                 self._refused = (time.monotonic() + _REFUSAL_SECONDS, failure)
             raise failure from err
+
+    def _may_renew(self) -> bool:
+        now = time.monotonic()
+        if now < self._may_renew_from:
+            return False
+        self._may_renew_from = now + _RENEWAL_SECONDS
+        return True
 
     def _made_credential(self) -> ClientSecretCredential:
         """The SDK's credential, made at first use.

@@ -71,9 +71,12 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it
     def send(self, request: Any, **kwargs: Any) -> Any:
         call = current_call()
         self._require_own_host(request.url, call)
-        call.in_doubt = call.changes and "Authorization" in request.headers
+        authorization = request.headers.get("Authorization", "")
+        call.in_doubt = call.changes and bool(authorization)
         response = super().send(request, **kwargs)
         call.in_doubt = False
+        if response.status_code == 401:
+            call.refused_token = authorization.removeprefix("Bearer ")
         return response
 
     def _require_own_host(self, url: str, call: Call) -> None:

@@ -1,0 +1,199 @@
+"""The provider while tokens are not what they should be, or the sign-in service is in trouble."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
+from cryptosources.providers.api import KeyRef, KeySpec
+from cryptosources.providers.azure.managed_hsm import AzureManagedHsm
+from cryptosources.providers.config import Timeouts
+from cryptosources.providers.errors import (
+    AuthenticationFailed,
+    ProviderError,
+    ProviderUnavailable,
+    Throttled,
+)
+from tests.providers.azure_support import open_azure, sandbox_config
+from tests.sandbox_server import SandboxServer
+
+DIGEST = bytes(32)
+IMPATIENT = Timeouts(connect=2.0, read=1.5, total=4.0)
+TOKEN = "entra oauth2/v2.0/token 200"
+KEY = KeyRef("signing")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[SandboxServer]:
+    with SandboxServer() as server, open_azure(sandbox_config(server)) as provider:
+        provider.create_key(KeySpec(KEY.name, KeyAlgorithm.EC_P256))
+        yield server
+
+
+@pytest.fixture
+def server(running: SandboxServer) -> Iterator[SandboxServer]:
+    running.reset_requests()
+    yield running
+    running.end_trouble()
+
+
+@pytest.fixture
+def provider(server: SandboxServer) -> Iterator[AzureManagedHsm]:
+    """Has not signed in yet."""
+    with open_azure(sandbox_config(server), IMPATIENT) as opened:
+        yield opened
+
+
+@pytest.fixture
+def signed_in(server: SandboxServer, provider: AzureManagedHsm) -> AzureManagedHsm:
+    provider.describe_key(KEY)
+    server.reset_requests()
+    return provider
+
+
+def sign(provider: AzureManagedHsm) -> object:
+    return provider.sign_digest(KEY, DIGEST, SignatureAlgorithm.ES256)
+
+
+def failure(act: Callable[[], object], error: type[ProviderError]) -> ProviderError:
+    with pytest.raises(error) as caught:
+        act()
+    assert type(caught.value) is error
+    return caught.value
+
+
+# --- Tokens that end too early ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claims", [False, True])
+def test_a_revoked_token_is_replaced_once(
+    server: SandboxServer, signed_in: AzureManagedHsm, claims: bool
+) -> None:
+    """With claims (continuous access evaluation) and without: an HSM that refuses a token did nothing."""
+    server.trouble("revoke-token", next=1, claims=claims)
+    sign(signed_in)
+    assert server.effects() == {"sign": 1}
+    assert server.requests()[TOKEN] == 1
+
+
+def test_a_write_whose_token_is_revoked_takes_effect_once(
+    server: SandboxServer, signed_in: AzureManagedHsm
+) -> None:
+    server.trouble("revoke-token", operations=["create"], next=1)
+    signed_in.create_key(KeySpec("once", KeyAlgorithm.EC_P256))
+    assert server.effects()["create"] == 1
+    assert server.requests()["create 200"] == 1
+    assert len(list(signed_in.list_versions("once"))) == 1
+
+
+def test_threads_with_a_revoked_token_sign_in_once(server: SandboxServer, signed_in: AzureManagedHsm) -> None:
+    server.trouble("revoke-token", next=1)
+    failed: list[ProviderError] = []
+
+    def work() -> None:
+        try:
+            sign(signed_in)
+        except ProviderError as err:
+            failed.append(err)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failed == []
+    assert server.effects() == {"sign": 8}
+    assert server.requests()[TOKEN] == 1
+
+
+def test_an_hsm_that_refuses_every_token_is_not_asked_without_end(
+    server: SandboxServer, signed_in: AzureManagedHsm
+) -> None:
+    server.trouble("revoke-token")
+    for _ in range(3):
+        error = failure(lambda: sign(signed_in), AuthenticationFailed)
+        assert (error.retryable, error.outcome_known) == (False, True)
+    assert server.effects() == {}
+    assert server.requests()[TOKEN] == 1, "one new token a minute"
+
+
+def test_a_token_that_ends_early(server: SandboxServer, provider: AzureManagedHsm) -> None:
+    server.trouble("short-token", seconds=60, next=1)
+    sign(provider)
+    server.advance_clock(61)
+    sign(provider)
+    assert server.effects() == {"sign": 2}
+    assert server.requests()[TOKEN] == 2
+
+
+# --- Clocks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("clock", "seconds"), [("hsm", -3600), ("entra", 3600)])
+def test_clocks_that_disagree(
+    server: SandboxServer, provider: AzureManagedHsm, clock: str, seconds: int
+) -> None:
+    """The token is not valid yet for the HSM: refused, told apart from a wrong secret, and nothing done."""
+    server.trouble("skew", clock=clock, seconds=seconds)
+    error = failure(lambda: sign(provider), AuthenticationFailed)
+    assert error.code == "HTTP 401"
+    assert "clock" in error.remedy
+    assert server.effects() == {}
+
+
+def test_clocks_that_agree_on_a_wrong_time(server: SandboxServer, provider: AzureManagedHsm) -> None:
+    server.trouble("skew", clock="hsm", seconds=3600)
+    server.trouble("skew", clock="entra", seconds=3600)
+    sign(provider)
+    assert server.effects() == {"sign": 1}
+
+
+# --- The sign-in service ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retry_after", [None, 7])
+def test_a_throttled_sign_in(
+    server: SandboxServer, provider: AzureManagedHsm, retry_after: int | None
+) -> None:
+    named = {} if retry_after is None else {"retry_after": retry_after}
+    server.trouble("throttle", operations=["token"], **named)
+    error = failure(lambda: sign(provider), Throttled)
+    assert (error.retryable, error.outcome_known) == (True, True)
+    assert error.retry_after == retry_after
+    assert server.effects() == {}
+    assert server.requests()["entra oauth2/v2.0/token 429"] == 1
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_failing_sign_in_service(server: SandboxServer, provider: AzureManagedHsm, status: int) -> None:
+    server.trouble("error", operations=["token"], status=status)
+    error = failure(lambda: provider.create_key(KeySpec("never", KeyAlgorithm.EC_P256)), ProviderUnavailable)
+    assert (error.retryable, error.outcome_known) == (True, True)
+    assert server.effects() == {}
+
+
+@pytest.mark.parametrize("operation", ["token", "discovery"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(("effect", "code"), [("reset", "CONNECTION"), ("hang", "TIMEOUT")])
+def test_a_sign_in_without_an_answer(
+    server: SandboxServer, provider: AzureManagedHsm, operation: str, moment: str, effect: str, code: str
+) -> None:
+    """The write that waited for the token was never sent, so its outcome is known."""
+    server.trouble(effect, operations=[operation], moment=moment, next=1)
+    error = failure(lambda: provider.create_key(KeySpec("never", KeyAlgorithm.EC_P256)), ProviderUnavailable)
+    assert (error.code, error.retryable, error.outcome_known) == (code, True, True)
+    assert server.effects() == {}
+    sign(provider)
+
+
+@pytest.mark.parametrize(("effect", "code"), [("reset", "CONNECTION"), ("hang", "TIMEOUT")])
+def test_a_first_request_without_an_answer(
+    server: SandboxServer, provider: AzureManagedHsm, effect: str, code: str
+) -> None:
+    """It carries no token, so it can have done nothing, whatever it asks for."""
+    server.trouble(effect, operations=["challenge"], next=1)
+    error = failure(lambda: provider.delete_key(KEY), ProviderUnavailable)
+    assert (error.code, error.outcome_known) == (code, True)
+    assert server.effects() == {}
+    sign(provider)
