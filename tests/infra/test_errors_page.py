@@ -27,6 +27,7 @@ SHOWN = {
     "BadRoots",
     "CannotOpen",
     "ConfigurationError",
+    "CycleRefused",
     "ForeignBackup",
     "KeyMismatch",
     "KeyNotFound",
@@ -36,8 +37,11 @@ SHOWN = {
     "SealedForWorkers",
     "SecretStoreError",
     "StepFailed",
+    "StepRefused",
     "unavailable",
 }
+#: Functions that put a text on the page of a connection test, and which argument it is.
+STEPS = {"failed_step": 2, "_left_for_later": 1}
 INTERNAL = {
     "A source of type … cannot be opened with …",
     "….",
@@ -67,16 +71,34 @@ def keywords(name: str) -> Iterator[ast.expr]:
 
 
 def refusals() -> Iterator[tuple[str, str]]:
-    """Each text that is raised as one of SHOWN, with the file that raises it."""
+    """Each text that is raised as one of SHOWN or is a step's, with the file that has it."""
     for file in FILES:
         for node in syntax(file):
-            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args):
-                continue
-            called = node.exc.func
-            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-            text = text_of(node.exc.args[0]).rstrip(".") if name in SHOWN else ""
+            text = text_of(_shown(node)).rstrip(".")
             if text and text not in INTERNAL:
                 yield text, str(file.relative_to(ROOT))
+
+
+def _shown(node: ast.AST) -> ast.expr:
+    """The expression of the text that a person is shown; an empty one where there is none."""
+    call = node.exc if isinstance(node, ast.Raise) else node
+    if not isinstance(call, ast.Call):
+        return NOTHING
+    if any(keyword.arg == "field" for keyword in call.keywords):
+        return NOTHING  # stands at its field
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    place = 0 if isinstance(node, ast.Raise) and name in SHOWN else STEPS.get(name, 99)
+    return call.args[place] if len(call.args) > place else NOTHING
+
+
+NOTHING = ast.Constant("")
+
+
+def sources_errors() -> list[str]:
+    """The texts of the refusals that cryptosources/errors.py words itself."""
+    calls = (node for node in syntax(ROOT / "cryptosources" / "errors.py") if isinstance(node, ast.Call))
+    texts = [text_of(call.args[0]) for call in calls if ast.unparse(call.func) == "super().__init__"]
+    return [text.rstrip(".") for text in texts if text]
 
 
 @cache
@@ -95,6 +117,11 @@ def pattern(phrase: str) -> re.Pattern[str]:
 @pytest.mark.parametrize(("text", "file"), sorted(set(refusals())))
 def test_every_refusal_is_on_the_page(text: str, file: str) -> None:
     assert any(pattern(phrase).search(text) for phrase in phrases()), f"{file}: “{text}”"
+
+
+@pytest.mark.parametrize("text", sources_errors())
+def test_every_refusal_about_a_source_is_on_the_page(text: str) -> None:
+    assert any(pattern(phrase).search(text) for phrase in phrases())
 
 
 def test_the_page_quotes_nothing_that_the_code_does_not_say() -> None:
