@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox.assertions import ask_with_assertion, assertion, claims, make_pair
 from tests.sandbox.recordings import Exchange, Replay, Session, load, load_directory
 from tests.sandbox.wire import Answer, Wire
-from tests.sandbox_server import SandboxServer
+from tests.sandbox_server import RegisteredApp, SandboxServer, Secret
 
 VARIABLE = "KEYMANAGER_TEST_RECORDINGS"
 FOLDER = os.environ.get(VARIABLE)
@@ -105,8 +106,7 @@ def test_directory_answers(wire: Wire, exchange: Exchange) -> None:
 @needs_recordings
 @pytest.mark.parametrize("exchange", [item for item in DIRECTORY if item.answer.status == 401], ids=str)
 def test_directory_refusals(wire: Wire, exchange: Exchange) -> None:
-    wrong = {"client_id": wire.server.application_id, "client_secret": "wrong"}
-    answer = wire.ask_for_token(scope=f"{wire.server.audience}/.default", **wrong)
+    answer = ask_with_bad_proof(wire, *exchange.answer.body["error_codes"])
     assert answer.status == 401
     compare_directory_headers(exchange, answer)
     assert set(answer.body) == set(exchange.answer.body)
@@ -115,11 +115,29 @@ def test_directory_refusals(wire: Wire, exchange: Exchange) -> None:
     for body in (answer.body, exchange.answer.body):
         for line, form in zip(body["error_description"].split("\r\n"), forms, strict=True):
             assert re.fullmatch(form, line), line
-    if exchange.answer.body["error_codes"] == [7000215]:
-        first, recorded = (
-            item["error_description"].split("\r\n")[0] for item in (answer.body, exchange.answer.body)
-        )
+    assert answer.body["error_codes"] == exchange.answer.body["error_codes"]
+    first, recorded = (
+        item["error_description"].split("\r\n")[0] for item in (answer.body, exchange.answer.body)
+    )
+    if answer.body["error_codes"] == [7000215]:
         assert first == recorded
+    else:
+        form = r"(AADSTS700027: .* \[Reason - .*\., Thumbprint of key used by client: )'[0-9A-F]{40}', .*"
+        ours, theirs = (re.fullmatch(form, text) for text in (first, recorded))
+        assert ours is not None
+        assert theirs is not None
+        assert ours[1] == theirs[1]
+
+
+def ask_with_bad_proof(wire: Wire, code: int) -> Answer:
+    """With a certificate that nobody registered, or with a wrong secret."""
+    who = RegisteredApp(wire.server.application_id, "", Secret("", "wrong"))
+    if code == 700027:
+        pair = make_pair()
+        token = assertion(pair, claims(wire.server, who), "RS256", x5t=pair.thumbprint("sha1"))
+        return ask_with_assertion(wire.server, who, token)
+    wrong = {"client_id": who.application_id, "client_secret": who.secret.value}
+    return wire.ask_for_token(scope=f"{wire.server.audience}/.default", **wrong)
 
 
 def ask_directory(wire: Wire, exchange: Exchange) -> Answer:
