@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Model, QuerySet
+from django.db.models.functions import Lower
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from cryptosources import views
+from cryptosources import check_views, views
 from cryptosources.filters import KeyEndsFilter, LastTestFilter
 from cryptosources.models import CryptoSource
+from cryptosources.web import allowed, page_url
 from cryptosources.wording import (
     INACTIVE_STOPS,
     expiry_badge,
@@ -30,11 +32,16 @@ else:  # Django's class is generic in its stubs only.
 Cell = Callable[[Any], str]
 
 
+@admin.display(description="Friendly Name", ordering=Lower("friendly_name"))
+def _name(source: CryptoSource) -> str:
+    return source.friendly_name
+
+
 class SourceList(ChangeList):
     """Names lead to the page of the source."""
 
     def url_for_result(self, result: Model) -> str:
-        return views.page_url(result.pk)
+        return page_url(result.pk)
 
 
 @admin.register(CryptoSource)
@@ -43,11 +50,12 @@ class CryptoSourceAdmin(_ModelAdmin):
 
     change_list_template = "cryptosources/list.html"
     list_per_page = 50
-    search_fields = ("friendly_name", "dns_name")
-    search_help_text = "Friendly Name or DNS Name"
+    search_fields = ("friendly_name", "dns_name", "application_id")
+    search_help_text = "Friendly Name, DNS Name or Application ID"
     list_filter = ("status", "kind", LastTestFilter, KeyEndsFilter)
+    show_full_result_count = False
     actions = None
-    ordering = ("friendly_name",)
+    ordering = (Lower("friendly_name"), "pk")
 
     def get_urls(self) -> list[URLPattern]:
         def at(route: str, view: Callable[..., Any], name: str) -> URLPattern:
@@ -62,8 +70,11 @@ class CryptoSourceAdmin(_ModelAdmin):
             at("<uuid:source_id>/delete/", views.delete_source, "delete"),
             at("<uuid:source_id>/activate/", views.activate_source, "activate"),
             at("<uuid:source_id>/deactivate/", views.deactivate_source, "deactivate"),
-            at("<uuid:source_id>/test/", views.start_test, "test"),
-            at("<uuid:source_id>/test/<uuid:test_id>/", views.follow_test, "follow_test"),
+            at("<uuid:source_id>/clone/", views.clone_source, "clone"),
+            at("<uuid:source_id>/test/", check_views.start_test, "test"),
+            at("<uuid:source_id>/test/<uuid:test_id>/", check_views.follow_test, "follow_test"),
+            at("<uuid:source_id>/test-key/<uuid:key_id>/", check_views.try_removal_again, "test_key"),
+            at("<uuid:source_id>/key-manager-role.json", check_views.role_file, "role_file"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CryptoSource]:
@@ -73,7 +84,16 @@ class CryptoSourceAdmin(_ModelAdmin):
         return SourceList
 
     def get_list_display(self, request: HttpRequest) -> tuple[str | Cell, ...]:
-        return ("friendly_name", _address, _status_cell(request), _expiry, _keys, _last_check)
+        return (
+            _name,
+            _address,
+            _status_cell(request),
+            _expiry,
+            _keys,
+            _resident,
+            _last_check,
+            _acts_cell(request),
+        )
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"inactive_stops": INACTIVE_STOPS, **(extra_context or {})})
@@ -110,7 +130,23 @@ def _keys(source: Any) -> str:
     return f"{source.keys_count:,}"
 
 
+@admin.display(description="In the HSM", ordering="resident_keys")
+def _resident(source: Any) -> str:
+    return f"{source.resident_keys:,}"
+
+
 @admin.display(description="Last check", ordering="last_test_at")
 def _last_check(source: Any) -> SafeString:
     context = {"at": source.last_test_at, "badge": health_badge(source.last_test_healthy)}
     return render_to_string("cryptosources/cell_last_check.html", context)
+
+
+def _acts_cell(request: HttpRequest) -> Cell:
+    """Links to what this person may do with a source."""
+    may = allowed(request)
+
+    @admin.display(description="Actions")
+    def cell(source: CryptoSource) -> SafeString:
+        return render_to_string("cryptosources/cell_acts.html", {"source": source, "may": may})
+
+    return cell

@@ -70,7 +70,7 @@ def _text(pattern: str, title: str) -> forms.TextInput:
 
 
 class SourceForm(forms.Form):
-    """New and Edit; ``settings()`` and ``active`` are what the services take."""
+    """New, Clone and Edit; ``settings()`` and ``active`` are what the services take."""
 
     revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
     status = forms.ChoiceField(label="Status", choices=SourceStatus.choices, widget=forms.RadioSelect)
@@ -114,20 +114,23 @@ class SourceForm(forms.Form):
     backup_restore = forms.BooleanField(
         label="Enable Key Backup & Restore",
         required=False,
-        help_text="Every key is backed up when it is made, and the backup is verified. In this version keys "
-        "stay in the HSM; removing them between signatures comes with a later one.",
+        help_text="Every key is backed up when it is made, and the backup is verified. Needs the rights to "
+        "back up, restore, recover and purge, and an HSM without purge protection. In this version keys stay "
+        "in the HSM; removing them between signatures comes with a later one.",
     )
     keep_after_signing = forms.BooleanField(
         label="Do not instantly remove key from Azure after signing",
         required=False,
-        help_text="For keys in regular use. Stored now, and followed once keys leave between signatures.",
+        help_text="For keys in regular use: without it each signature will cost one restore, and an HSM "
+        "restores at most 10 keys a second. Stored now, followed once keys leave between signatures.",
     )
     remove_after_seconds = forms.IntegerField(
         label="Remove the keys after (seconds)",
         min_value=1,
         widget=SecondsInput(attrs={"step": 1}),
-        help_text="Counted from the last signature. "
-        f"Below {SHORT_SECONDS} or above {LONG_SECONDS:,} you are warned.",
+        help_text="Counted from the last signature. Fewer than "
+        f"{SHORT_SECONDS} seconds mean many restores, more than {LONG_SECONDS:,} (a day) keys that linger: "
+        "you are warned of both.",
         error_messages={
             "invalid": "Enter a whole number of seconds, at least 1.",
             "min_value": "Enter a whole number of seconds, at least 1.",
@@ -149,9 +152,17 @@ class SourceForm(forms.Form):
     )
 
     def __init__(
-        self, *args: Any, source: CryptoSource | None, may_toggle: bool, now: datetime, **kwargs: Any
+        self,
+        *args: Any,
+        source: CryptoSource | None,
+        cloned_from: CryptoSource | None = None,
+        may_toggle: bool,
+        now: datetime,
+        **kwargs: Any,
     ) -> None:
+        """``source`` is edited; without one the form is for a new source, filled in from ``cloned_from``."""
         self.source = source
+        self.cloned_from = cloned_from
         self.may_toggle = may_toggle
         self.now = now
         kwargs["initial"] = {**self._initial(), **(kwargs.get("initial") or {})}
@@ -165,11 +176,24 @@ class SourceForm(forms.Form):
     # --- What the page shows ------------------------------------------------------------------
 
     def _initial(self) -> dict[str, object]:
-        if self.source is None:
+        if self.source is not None:
+            return self._settings_of(self.source)
+        assumed = sources.assumed_expiry(self.now)
+        if self.cloned_from is None:
             status = SourceStatus.ACTIVE if self.may_toggle else SourceStatus.INACTIVE
-            return {"status": status, "secret_expires_on": sources.assumed_expiry(self.now)}
-        shown = [name for name in self.base_fields if name != "key"]
-        return {name: getattr(self.source, name) for name in shown}
+            return {"status": status, "secret_expires_on": assumed}
+        copied = self._settings_of(self.cloned_from)
+        if self.cloned_from.secret_expiry_assumed:
+            copied["secret_expires_on"] = assumed
+        return copied | {
+            "revision": None,
+            "status": SourceStatus.INACTIVE,
+            "friendly_name": sources.suggested_name(self.cloned_from),
+        }
+
+    def _settings_of(self, source: CryptoSource) -> dict[str, object]:
+        """Everything but the Key, which no web process can open."""
+        return {name: getattr(source, name) for name in self.base_fields if name != "key"}
 
     def _prepare_type(self) -> None:
         field = self.fields["kind"]
@@ -202,6 +226,8 @@ class SourceForm(forms.Form):
         key, expiry = self.fields["key"], self.fields["secret_expires_on"]
         if self.source is None:
             key.help_text = "The client secret's value. It is sealed and never shown again."
+            if self.cloned_from is not None:
+                key.help_text = "Not copied: it is sealed, and only the workers can open it. Enter it here."
             expiry.help_text = "Entra shows it beside the secret. Two years are assumed until you change it."
             return
         key.help_text = (
@@ -214,9 +240,10 @@ class SourceForm(forms.Form):
     def _prepare_requirements(self) -> None:
         """What must be filled in, and what the browser disables; the rules check both again."""
         azure = self._kind() == SourceKind.AZURE_MANAGED_HSM
-        for name in ("dns_name", "token_endpoint", "application_id", "key"):
+        for name in ("dns_name", "token_endpoint", "application_id", "key", "secret_expires_on"):
             field = self.fields[name]
-            field.required = azure and (name != "key" or self.source is None)
+            if name != "secret_expires_on":  # two years are assumed for one left empty
+                field.required = azure and (name != "key" or self.source is None)
             if self.source is None:
                 field.widget.attrs["data-requires"] = f"id_kind={SourceKind.AZURE_MANAGED_HSM}"
         self.fields["keep_after_signing"].widget.attrs["data-requires"] = "id_backup_restore"

@@ -1,89 +1,82 @@
 """The console's pages of one crypto source. Each checks a permission and calls one service."""
 
 import uuid
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.auth.decorators import permission_required
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from audit.services import Actor
-from cryptosources import trusted_roots
-from cryptosources.errors import EditConflict, InvalidSource, SourceGone, SourceInUse
+from cryptosources import consequences, trusted_roots
+from cryptosources.check_views import is_live, progress_part, rights_part
+from cryptosources.consequences import Consequence
+from cryptosources.errors import EditConflict, InvalidSource, SourceGone, SourceInUse, TestKeyOwed
 from cryptosources.forms import SourceForm
-from cryptosources.models import ConnectionTest, CryptoSource
-from cryptosources.services import connection_test, sources
+from cryptosources.models import CryptoSource
+from cryptosources.services import key_cycle, sources
+from cryptosources.web import (
+    LIST_URL,
+    actor,
+    context,
+    gone_goes_to_the_list,
+    page_url,
+    permission,
+    wanted_page,
+)
 from cryptosources.wording import INACTIVE_STOPS, expiry_badge, health_badge, status_badge
 from licensing.services import FeatureNotLicensed
 
-View = Callable[..., HttpResponse]
-LIST_URL = "admin:cryptosources_cryptosource_changelist"
-PAGE_URL = "admin:cryptosources_cryptosource_page"
 EARLIER_TESTS = 10
-
-
-def _permission(codename: str) -> Callable[[View], View]:
-    return permission_required(f"cryptosources.{codename}_cryptosource", raise_exception=True)
-
-
-def gone_goes_to_the_list(view: View) -> View:
-    """A source deleted meanwhile is told on the list, instead of a bare error page."""
-
-    @wraps(view)
-    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            return view(request, *args, **kwargs)
-        except SourceGone as error:
-            messages.error(request, str(error))
-            return HttpResponseRedirect(reverse(LIST_URL))
-
-    return wrapped
-
-
-def page_url(source_id: uuid.UUID) -> str:
-    return reverse(PAGE_URL, args=(source_id,))
 
 
 # --- The page of a source -----------------------------------------------------------------------
 
 
 @require_GET
-@_permission("view")
+@permission("view")
 def source_page(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
-    """Settings, connection test and keys of one source."""
+    """Status and what depends on it, connection test, rights, keys and settings of one source."""
     now = timezone.now()
     source = get_object_or_404(CryptoSource.objects.with_keys(), pk=source_id)
-    tests = list(source.tests.all()[: EARLIER_TESTS + 1])
-    context = _context(request, title=source.friendly_name) | {
+    values = context(request, title=source.friendly_name) | {
         "source": source,
         "status": status_badge(source),
         "expiry": expiry_badge(source, timezone.localdate(now)),
         "roots": trusted_roots.parse(source.trusted_roots),
         "keys_url": _keys_url(request, source),
         "inactive_stops": INACTIVE_STOPS,
-        "test": tests[0] if tests else None,
-        "progress": _progress(tests[0]) if tests else "",
-        "test_over": not tests or connection_test.is_over(test=tests[0], now=now),
+        "depends": _depends(request, source),
+        **_connection(request, source),
+    }
+    return TemplateResponse(request, "cryptosources/page.html", values)
+
+
+def _depends(request: HttpRequest, source: CryptoSource) -> list[tuple[Consequence, str]]:
+    """What depends on the source, each with its link for those who may follow it."""
+    return [
+        (each, each.url if not each.permission or request.user.has_perm(each.permission) else "")
+        for each in consequences.of(source, timezone.now())
+    ]
+
+
+def _connection(request: HttpRequest, source: CryptoSource) -> dict[str, Any]:
+    """The newest test and its live parts, and the tests before it."""
+    now = timezone.now()
+    tests = list(source.tests.all()[: EARLIER_TESTS + 1])
+    newest = tests[0] if tests else None
+    return {
+        "test": newest,
+        "progress": progress_part(request, source, newest, now),
+        "live": newest is not None and is_live(source, newest, now),
+        "rights": rights_part(request, source),
+        "cycle_refusal": key_cycle.refusal(source=source),
         "earlier_tests": [(test, health_badge(test.healthy)) for test in tests[1:]],
     }
-    return TemplateResponse(request, "cryptosources/page.html", context)
-
-
-def _context(request: HttpRequest, *, title: str) -> dict[str, Any]:
-    allowed = {
-        action: request.user.has_perm(f"cryptosources.{action}_cryptosource")
-        for action in ("add", "change", "delete", "toggle", "test")
-    }
-    return {**admin.site.each_context(request), "title": title, "may": allowed}
 
 
 def _keys_url(request: HttpRequest, source: CryptoSource) -> str:
@@ -91,7 +84,7 @@ def _keys_url(request: HttpRequest, source: CryptoSource) -> str:
     if not request.user.has_perm("keys.view_managedkey"):
         return ""
     try:
-        return f"{reverse('admin:keys_managedkey_changelist')}?source__id__exact={source.pk}"
+        return f"{reverse('admin:keys_managedkey_changelist')}?source={source.pk}"
     except NoReverseMatch:
         return ""
 
@@ -100,18 +93,31 @@ def _keys_url(request: HttpRequest, source: CryptoSource) -> str:
 
 
 @require_http_methods(["GET", "POST"])
-@_permission("add")
+@permission("add")
 def new_source(request: HttpRequest) -> HttpResponse:
-    form = _form(request, None)
+    return _new(request, cloned_from=None)
+
+
+@require_http_methods(["GET", "POST"])
+@permission("add")
+def clone_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
+    """The form of a new source, filled in with everything of another one but the Key."""
+    return _new(request, cloned_from=get_object_or_404(CryptoSource, pk=source_id))
+
+
+def _new(request: HttpRequest, *, cloned_from: CryptoSource | None) -> HttpResponse:
+    form = _form(request, None, cloned_from)
     if request.method == "POST" and form.is_valid():
         source = _create(request, form)
         if source is not None:
             return _saved(request, source, f"“{source}” was created. Test its connection next.")
-    return _form_page(request, form, title="New crypto source", back_url=reverse(LIST_URL))
+    title = f"Clone {cloned_from}" if cloned_from else "New crypto source"
+    back_url = page_url(cloned_from.pk) if cloned_from else reverse(LIST_URL)
+    return _form_page(request, form, title=title, back_url=back_url)
 
 
 @require_http_methods(["GET", "POST"])
-@_permission("change")
+@permission("change")
 @gone_goes_to_the_list
 def edit_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
     source = get_object_or_404(CryptoSource, pk=source_id)
@@ -125,28 +131,36 @@ def edit_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
     return _form_page(request, form, title=f"Edit {source}", back_url=page_url(source.pk))
 
 
-def _form(request: HttpRequest, source: CryptoSource | None) -> SourceForm:
+def _form(
+    request: HttpRequest, source: CryptoSource | None, cloned_from: CryptoSource | None = None
+) -> SourceForm:
     return SourceForm(
         request.POST if request.method == "POST" else None,
         source=source,
+        cloned_from=cloned_from,
         may_toggle=request.user.has_perm("cryptosources.toggle_cryptosource"),
         now=timezone.now(),
     )
 
 
 def _form_page(request: HttpRequest, form: SourceForm, *, title: str, back_url: str) -> HttpResponse:
-    context = _context(request, title=title) | {
+    values = context(request, title=title) | {
         "form": form,
         "source": form.source,
+        "cloned_from": form.cloned_from,
         "back_url": back_url,
     }
-    return TemplateResponse(request, "cryptosources/form.html", context)
+    return TemplateResponse(request, "cryptosources/form.html", values)
 
 
 def _create(request: HttpRequest, form: SourceForm) -> CryptoSource | None:
     try:
         return sources.create_source(
-            entered=form.settings(), active=form.active, actor=_actor(request), now=form.now
+            entered=form.settings(),
+            active=form.active,
+            cloned_from=form.cloned_from,
+            actor=actor(request),
+            now=form.now,
         )
     except InvalidSource as refused:
         form.add_problems(refused)
@@ -162,7 +176,7 @@ def _update(request: HttpRequest, source: CryptoSource, form: SourceForm) -> Cry
             based_on=form.cleaned_data["revision"] or 0,
             entered=form.settings(),
             active=form.active,
-            actor=_actor(request),
+            actor=actor(request),
             now=form.now,
         )
     except InvalidSource as refused:
@@ -182,36 +196,36 @@ def _saved(request: HttpRequest, source: CryptoSource, text: str) -> HttpRespons
 
 
 @require_http_methods(["GET", "POST"])
-@_permission("delete")
+@permission("delete")
 @gone_goes_to_the_list
 def delete_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
     source = get_object_or_404(CryptoSource, pk=source_id)
     if request.method == "POST":
         try:
-            name = sources.delete_source(source_id=source_id, actor=_actor(request), now=timezone.now())
-        except SourceInUse as error:
+            name = sources.delete_source(source_id=source_id, actor=actor(request), now=timezone.now())
+        except (SourceInUse, TestKeyOwed) as error:
             messages.error(request, str(error))
             return HttpResponseRedirect(page_url(source_id))
         messages.success(request, f"“{name}” was deleted, with its Key.")
         return HttpResponseRedirect(reverse(LIST_URL))
     keys = sources.keys_of(source_id=source_id)
-    context = _context(request, title=f"Delete {source}?") | {
+    values = context(request, title=f"Delete {source}?") | {
         "source": source,
         "refusal": str(SourceInUse(source.friendly_name, keys)) if keys else "",
         "back_url": page_url(source.pk),
     }
-    return TemplateResponse(request, "cryptosources/delete.html", context)
+    return TemplateResponse(request, "cryptosources/delete.html", values)
 
 
 # --- Active, Inactive ---------------------------------------------------------------------------
 
 
 @require_POST
-@_permission("toggle")
+@permission("toggle")
 @gone_goes_to_the_list
 def activate_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
     try:
-        changed = sources.activate(source_id=source_id, actor=_actor(request), now=timezone.now())
+        changed = sources.activate(source_id=source_id, actor=actor(request), now=timezone.now())
     except FeatureNotLicensed as refused:
         messages.error(request, f"It stays Inactive. {refused.reason}")
         return _back(request, source_id)
@@ -219,13 +233,36 @@ def activate_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
     return _back(request, source_id)
 
 
-@require_POST
-@_permission("toggle")
+@require_http_methods(["GET", "POST"])
+@permission("toggle")
 @gone_goes_to_the_list
 def deactivate_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
-    changed = sources.deactivate(source_id=source_id, actor=_actor(request), now=timezone.now())
+    """At once where nothing stops with it; else first a page that lists what stops."""
+    source = CryptoSource.objects.filter(pk=source_id).first()
+    if source is None:
+        raise SourceGone("The crypto source")
+    depends = _depends(request, source)
+    asks = source.is_active and bool(consequences.stopping(each for each, _url in depends))
+    if request.method == "GET":
+        return _deactivation_page(request, source, depends)
+    if asks and not request.POST.get("confirmed"):
+        query = urlencode({"next": wanted_page(request)})
+        return HttpResponseRedirect(f"{request.path}?{query}")
+    changed = sources.deactivate(source_id=source_id, actor=actor(request), now=timezone.now())
     _tell(request, source_id, f"is Inactive now. {INACTIVE_STOPS}" if changed else "was Inactive already.")
     return _back(request, source_id)
+
+
+def _deactivation_page(
+    request: HttpRequest, source: CryptoSource, depends: list[tuple[Consequence, str]]
+) -> HttpResponse:
+    values = context(request, title=f"Make {source} Inactive?") | {
+        "source": source,
+        "depends": depends,
+        "inactive_stops": INACTIVE_STOPS,
+        "back_url": wanted_page(request) or page_url(source.pk),
+    }
+    return TemplateResponse(request, "cryptosources/deactivate.html", values)
 
 
 def _tell(request: HttpRequest, source_id: uuid.UUID, text: str) -> None:
@@ -235,45 +272,4 @@ def _tell(request: HttpRequest, source_id: uuid.UUID, text: str) -> None:
 
 def _back(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
     """To the page that the button was on, when it is one of ours."""
-    wanted = request.GET.get("next", "")
-    ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
-    return HttpResponseRedirect(wanted if ours else page_url(source_id))
-
-
-# --- Test connection ------------------------------------------------------------------------------
-
-
-@require_POST
-@_permission("test")
-def start_test(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
-    source = get_object_or_404(CryptoSource, pk=source_id)
-    try:
-        connection_test.request_test(source=source, actor=_actor(request), now=timezone.now())
-    except FeatureNotLicensed as refused:
-        messages.error(request, f"The connection cannot be tested. {refused.reason}")
-    return HttpResponseRedirect(f"{page_url(source_id)}#connection")
-
-
-@require_GET
-@_permission("view")
-def follow_test(request: HttpRequest, source_id: uuid.UUID, test_id: uuid.UUID) -> JsonResponse:
-    """What ``live.js`` asks for once a second."""
-    test = get_object_or_404(ConnectionTest.objects.select_related("source"), pk=test_id, source=source_id)
-    over = connection_test.is_over(test=test, now=timezone.now())
-    return JsonResponse({"finished": over, "html": _progress(test)})
-
-
-def _progress(test: ConnectionTest) -> str:
-    now = timezone.now()
-    context = {
-        "test": test,
-        "over": connection_test.is_over(test=test, now=now),
-        "note": connection_test.progress_note(test=test, now=now),
-        "failed": [step for step in test.steps if step["outcome"] == "failed"],
-    }
-    return render_to_string("cryptosources/progress.html", context)
-
-
-def _actor(request: HttpRequest) -> Actor:
-    assert request.user.is_authenticated
-    return Actor.person(request.user)
+    return HttpResponseRedirect(wanted_page(request) or page_url(source_id))

@@ -45,6 +45,11 @@ class RightRow:
     state: RightState
     found_out: str
 
+    @property
+    def short_action(self) -> str:
+        """Without the vendor's prefix, which all of them share."""
+        return self.action.removeprefix(azure.PREFIX)
+
 
 @dataclass(frozen=True, slots=True)
 class Repair:
@@ -74,6 +79,15 @@ class RightsReport:
     @property
     def missing(self) -> tuple[RightRow, ...]:
         return tuple(row for row in self.rows if row.state is RightState.MISSING)
+
+    @property
+    def missing_lead(self) -> str:
+        count = len(self.missing)
+        return "One right is missing:" if count == 1 else f"{count} rights are missing:"
+
+    @property
+    def missing_labels(self) -> str:
+        return ", ".join(row.label.lower() for row in self.missing) + "."
 
     @property
     def untold(self) -> tuple[RightRow, ...]:

@@ -24,7 +24,7 @@ from cryptosources.errors import (
     SourceInUse,
     TestKeyOwed,
 )
-from cryptosources.models import CryptoSource, SourceStatus, protecting_relations
+from cryptosources.models import FRIENDLY_NAME_LENGTH, CryptoSource, SourceStatus, protecting_relations
 from cryptosources.rules import Columns, check
 from cryptosources.services import throw_away
 from cryptosources.services.gate import require_licensed, require_usable
@@ -49,6 +49,7 @@ __all__ = (
     "find_by_name",
     "keys_of",
     "require_usable",
+    "suggested_name",
     "update_source",
 )
 
@@ -114,10 +115,29 @@ def _name_taken(name: str, existing: CryptoSource | None) -> bool:
     return holder is not None and (existing is None or holder.pk != existing.pk)
 
 
+def suggested_name(source: CryptoSource) -> str:
+    """A Friendly Name for a copy that no source has yet: “Copy of …”, then “Copy of … (2)”."""
+    taken = {rules.folded(name) for name in CryptoSource.objects.values_list("friendly_name", flat=True)}
+    for number in range(1, len(taken) + 2):
+        ending = f" ({number})" if number > 1 else ""
+        beginning = f"Copy of {source.friendly_name}"[: FRIENDLY_NAME_LENGTH - len(ending)]
+        if rules.folded(beginning + ending) not in taken:
+            break
+    return beginning + ending
+
+
 def create_source(
-    *, entered: SourceSettings, active: bool = False, actor: Actor, now: datetime
+    *,
+    entered: SourceSettings,
+    active: bool = False,
+    cloned_from: CryptoSource | None = None,
+    actor: Actor,
+    now: datetime,
 ) -> CryptoSource:
-    """Raises ``InvalidSource`` | ``FeatureNotLicensed``. The Key is sealed; only workers can open it."""
+    """Raises ``InvalidSource`` | ``FeatureNotLicensed``. The Key is sealed; only workers can open it.
+
+    ``cloned_from`` is for the record only: the settings are the entered ones.
+    """
     require_licensed(kind=entered.kind, now=now)
     with transaction.atomic():
         columns = check_settings(entered=entered, existing=None)
@@ -133,8 +153,13 @@ def create_source(
         for name, value in _credential(entered, source, now).items():
             setattr(source, name, value)
         _save_unique(source)
-        _record("source.created", source, actor, now, _shown(source))
+        origin = {"cloned_from": _origin(cloned_from)} if cloned_from else {}
+        _record("source.created", source, actor, now, {**_shown(source), **origin})
     return source
+
+
+def _origin(source: CryptoSource) -> dict[str, str]:
+    return {"id": str(source.pk), "friendly_name": source.friendly_name}
 
 
 def _save_unique(source: CryptoSource) -> None:

@@ -1,5 +1,7 @@
 """List, page, switching, deleting and the live connection test, asked for over HTTP."""
 
+import json
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +13,13 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from audit.services import AuditRecord
 from cryptosources.models import ConnectionTest, CryptoSource
-from cryptosources.services import connection_test
+from cryptosources.providers.azure import rights as azure_rights
+from cryptosources.services import connection_test, key_cycle, rights, sources, throw_away
 from keys.models import ManagedKey
 from tests.cryptosources.certificates import certificate
 from tests.cryptosources.conftest import ROLES, InstallLicence, SignIn
 from tests.cryptosources.factories import ACTOR, NOW, azure_settings, make_source, memory_settings
-from tests.cryptosources.posts import ADD, LIST, edit_entries, new_entries, page
+from tests.cryptosources.posts import ADD, LIST, edit_entries, errors_of, new_entries, page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("licensed")]
 
@@ -47,6 +50,11 @@ MATRIX = [
     ("get", "delete/", WRITES),
     ("post", "delete/", WRITES),
     ("post", "test/", WRITES),
+    ("get", "clone/", WRITES),
+    ("post", "clone/", WRITES),
+    ("get", "key-manager-role.json", set(ROLES)),
+    ("post", f"test-key/{uuid.uuid4()}/", WRITES),
+    ("get", "deactivate/", {"administrator"}),
     ("post", "activate/", {"administrator"}),
     ("post", "deactivate/", {"administrator"}),
 ]
@@ -62,6 +70,7 @@ def test_each_role_does_what_it_may_and_no_more(
     status = "active" if role == "administrator" else None
     entries = {
         ADD: new_entries(friendly_name="Another", status=status),
+        "clone/": new_entries(friendly_name="Another", status=status),
         "change/": edit_entries(source, friendly_name="Renamed", status=status),
     }
     url = where if where.startswith(LIST) else page(source, where)
@@ -85,7 +94,8 @@ def test_strangers_are_sent_to_sign_in(client: Client, where: str) -> None:
 @pytest.mark.parametrize("where", ["activate/", "deactivate/", "test/"])
 def test_acts_are_posts_with_a_token(where: str, sign_in: SignIn) -> None:
     source = make_source()
-    assert sign_in("administrator").get(page(source, where)).status_code == 405
+    allowed = 200 if where == "deactivate/" else 405  # its GET asks whether it is meant
+    assert sign_in("administrator").get(page(source, where)).status_code == allowed
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = sign_in("administrator").cookies
     assert strict.post(page(source, where)).status_code == 403
@@ -100,7 +110,8 @@ def test_nobody_is_shown_a_button_that_refuses(sign_in: SignIn, role: str) -> No
     for url in (LIST, page(source)):
         html = client.get(url).content.decode()
         assert ("Make Inactive" in html) is (role == "administrator")
-        assert (page(source, "delete/") in html) is (role in WRITES and url != LIST)
+        for part in ("delete/", "change/", "clone/", "test/"):
+            assert (page(source, part) in html) is (role in WRITES)
     assert ("Test connection" in client.get(page(source)).content.decode()) is (role in WRITES)
     assert (ADD in client.get(LIST).content.decode()) is (role in WRITES)
 
@@ -137,14 +148,44 @@ def test_the_list_costs_the_same_for_one_source_and_for_many(
 ) -> None:
     make_source(memory_settings("First"))
     administrator.get(LIST)
-    # session, person, permissions, the two counts of the list, its rows
-    with django_assert_num_queries(7) as queries:
+    # session, person, permissions, the count of the list, its rows
+    with django_assert_num_queries(6) as queries:
         administrator.get(LIST)
-    for number in range(20):
-        add_key(make_source(memory_settings(f"Source {number}")), "seal-1")
+    for number in range(60):
+        add_key(make_source(memory_settings(f"Source {number:02}")), "seal-1")
     with django_assert_num_queries(len(queries)):
         html = administrator.get(LIST).content.decode()
-    assert html.count("Make Inactive</button>") == 21
+    assert html.count("Make Inactive</button>") == 50
+    assert administrator.get(f"{LIST}?p=2").content.decode().count("Make Inactive</button>") == 11
+
+
+def test_the_page_costs_the_same_whatever_depends_on_the_source(
+    administrator: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    source = make_source()
+    for number in range(20):
+        add_key(source, f"seal-{number}")
+    with django_assert_max_num_queries(16):
+        administrator.get(page(source))
+
+
+@pytest.mark.parametrize(
+    ("column", "names"),
+    [
+        ("0", ["alpha", "Beta", "gamma"]),
+        ("-0", ["gamma", "Beta", "alpha"]),
+        ("-4", ["gamma", "alpha", "Beta"]),
+    ],
+)
+def test_the_list_is_sorted_without_regard_to_case(
+    administrator: Client, column: str, names: list[str]
+) -> None:
+    sources = {name: make_source(memory_settings(name)) for name in ("gamma", "Beta", "alpha")}
+    for name, keys in (("gamma", 2), ("alpha", 1)):
+        for number in range(keys):
+            add_key(sources[name], f"seal-{number}")
+    rows = administrator.get(f"{LIST}?o={column}").context["cl"].result_list
+    assert [row.friendly_name for row in rows] == names
 
 
 @pytest.mark.parametrize(
@@ -153,6 +194,7 @@ def test_the_list_costs_the_same_for_one_source_and_for_many(
         ("q=fabrikam", {"Fabrikam"}),
         ("q=CONTOSO", {"Contoso"}),
         ("q=nothing-like-it", set()),
+        ("q=99999999-2222", {"Fabrikam"}),
         ("status=inactive", {"Fabrikam"}),
         ("key_ends=ended", {"Contoso"}),
         ("key_ends=week", {"Fabrikam"}),
@@ -164,7 +206,12 @@ def test_the_list_is_searched_and_filtered(administrator: Client, query: str, fo
     today = timezone.localdate()
     make_source(azure_settings("Contoso", secret_expires_on=today - timedelta(days=1)))
     make_source(
-        azure_settings("Fabrikam", dns_name="fabrikam.managedhsm.azure.net", secret_expires_on=today),
+        azure_settings(
+            "Fabrikam",
+            dns_name="fabrikam.managedhsm.azure.net",
+            application_id="99999999-2222-3333-4444-555555555555",
+            secret_expires_on=today,
+        ),
         active=False,
     )
     make_source(azure_settings("Assumed", dns_name="third.managedhsm.azure.net", secret_expires_on=None))
@@ -186,7 +233,7 @@ def test_the_page_shows_roots_keys_and_that_nothing_is_imported(administrator: C
     html = administrator.get(page(source)).content.decode()
     assert "CN=Contoso Root, until 2 Jan 2040" in html
     assert "1 key depends on this crypto source" in html
-    assert f"/keys/managedkey/?source__id__exact={source.pk}" in html
+    assert f"/keys/managedkey/?source={source.pk}" in html
     assert "neither imported into an Azure Managed HSM nor exported" in html
 
 
@@ -243,6 +290,107 @@ def test_an_unlicensed_source_stays_inactive(administrator: Client, install: Ins
 def test_switching_a_source_that_is_gone_is_told_on_the_list(administrator: Client) -> None:
     response = administrator.post(page(CryptoSource(friendly_name="x"), "activate/"))
     assert response["Location"] == LIST
+
+
+def test_what_stops_is_listed_before_it_stops(administrator: Client) -> None:
+    source = make_source()
+    add_key(source, "seal-1")
+    ManagedKey.objects.update(residency="resident")
+    response = administrator.post(page(source, "deactivate/"), query_params={"next": f"{LIST}?p=1"})
+    source.refresh_from_db()
+    assert source.is_active
+    asked = administrator.get(response["Location"]).content.decode()
+    assert "1 key cannot sign" in asked
+    assert f"/keys/managedkey/?source={source.pk}" in asked
+    assert f'href="{LIST}?p=1"' in asked
+    confirmed = administrator.post(
+        page(source, "deactivate/"), {"confirmed": "1"}, query_params={"next": f"{LIST}?p=1"}
+    )
+    assert confirmed["Location"] == f"{LIST}?p=1"
+    source.refresh_from_db()
+    assert not source.is_active
+
+
+def test_what_depends_on_a_source_stands_on_its_page(sign_in: SignIn) -> None:
+    source = make_source(azure_settings())
+    add_key(source, "seal-1")
+    ManagedKey.objects.update(residency="resident")
+    html = sign_in("auditor").get(page(source)).content.decode()
+    assert "1 key cannot sign" in html
+    assert "on 1 May 2027 when the Key ends" in html
+
+
+# --- Cloning -------------------------------------------------------------------------------------
+
+
+def test_a_clone_is_filled_in_with_everything_but_the_key(administrator: Client) -> None:
+    source = make_source(azure_settings(backup_restore=True, trusted_roots=certificate("Contoso Root")))
+    form = administrator.get(page(source, "clone/")).context["form"]
+    shown = {name: form[name].value() for name in form.fields}
+    same = ("kind", "dns_name", "token_endpoint", "application_id", "secret_expires_on", "backup_restore")
+    for name in (*same, "trusted_roots", "sign_in_method", "keep_after_signing", "remove_after_seconds"):
+        assert shown[name] == getattr(source, name), name
+    assert (shown["friendly_name"], shown["status"], shown["key"]) == (
+        "Copy of Contoso HSM",
+        "inactive",
+        None,
+    )
+    assert form.fields["key"].required
+    assert "Not copied" in form.fields["key"].help_text
+
+
+def test_a_clone_is_a_new_source_and_its_origin_is_on_record(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    entries = new_entries(friendly_name="Copy of Contoso HSM", status="inactive")
+    response = administrator.post(page(source, "clone/"), entries)
+    copy = CryptoSource.objects.exclude(pk=source.pk).get()
+    assert response["Location"] == page(copy)
+    assert not copy.is_active
+    assert copy.sealed_secret != source.sealed_secret
+    details = AuditRecord.objects.get(action="source.created", subject_id=str(copy.pk)).details
+    assert details["cloned_from"] == {"id": str(source.pk), "friendly_name": "Contoso HSM"}
+
+
+def test_a_clone_goes_through_the_rules_of_every_source(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    entries = new_entries(friendly_name="contoso hsm", key="", status="inactive")
+    errors = errors_of(administrator, page(source, "clone/"), entries)
+    assert errors.keys() == {"friendly_name", "key"}
+    assert CryptoSource.objects.count() == 1
+
+
+def test_an_assumed_end_date_is_assumed_in_the_clone_too(administrator: Client) -> None:
+    source = make_source(azure_settings(secret_expires_on=None))
+    form = administrator.get(page(source, "clone/")).context["form"]
+    entries = new_entries(
+        friendly_name="Copy",
+        status="inactive",
+        secret_expires_on=form["secret_expires_on"].value().isoformat(),
+    )
+    assert errors_of(administrator, page(source, "clone/"), entries) == {}
+    assert CryptoSource.objects.get(friendly_name="Copy").secret_expiry_assumed
+
+
+@pytest.mark.parametrize(
+    ("taken", "suggested"),
+    [
+        ([], "Copy of Memory"),
+        (["COPY OF  memory"], "Copy of Memory (2)"),
+        (["Copy of Memory", "Copy of Memory (2)"], "Copy of Memory (3)"),
+    ],
+)
+def test_the_suggested_name_is_free(taken: list[str], suggested: str) -> None:
+    source = make_source()
+    for name in taken:
+        make_source(memory_settings(name))
+    assert sources.suggested_name(source) == suggested
+
+
+def test_a_suggested_name_fits() -> None:
+    source = make_source(memory_settings("x" * 100))
+    assert len(sources.suggested_name(source)) == 100
+    make_source(memory_settings(sources.suggested_name(source)))
+    assert len(sources.suggested_name(source)) == 100
 
 
 # --- Deleting -----------------------------------------------------------------------------------
@@ -378,3 +526,125 @@ def test_earlier_tests_are_listed(administrator: Client, sent: list[str]) -> Non
         test = connection_test.request_test(source=source, actor=ACTOR, now=timezone.now())
         connection_test.run_test(test_id=test.pk, clock=timezone.now)
     assert len(administrator.get(page(source)).context["earlier_tests"]) == 2
+
+
+# --- The full cycle, and its key ----------------------------------------------------------------------
+
+
+def test_a_full_cycle_is_asked_for_and_followed(administrator: Client, sent: list[str]) -> None:
+    source = make_source()
+    administrator.post(page(source, "test/"), {"full_cycle": "1"})
+    test = source.tests.get()
+    assert test.full_cycle
+    connection_test.run_test(test_id=test.pk, clock=timezone.now)
+    assert not follow(administrator, source)["finished"]
+    while key := source.throw_away_keys.first():
+        key_cycle.perform(key_id=key.pk, clock=timezone.now)
+    done = follow(administrator, source)
+    assert done["finished"]
+    assert "a throw-away key went through its whole life" in done["html"]
+
+
+def test_a_refused_cycle_says_why(administrator: Client) -> None:
+    source = make_source(active=False)
+    assert "Not possible now:" in administrator.get(page(source)).content.decode()
+    response = administrator.post(page(source, "test/"), {"full_cycle": "1"})
+    assert "Inactive" in told(response)[0]
+    assert not ConnectionTest.objects.exists()
+
+
+def test_a_key_that_is_left_is_shown_until_it_is_gone(administrator: Client, sent: list[str]) -> None:
+    source = make_source()
+    key = source.throw_away_keys.create(
+        name="km-test-0001",
+        step="remove",
+        created_at=NOW,
+        problem="It is not removed yet.",
+        problem_code="AccessDenied",
+        remedy="Grant the right to purge.",
+        attempts=2,
+    )
+    html = administrator.get(page(source)).content.decode()
+    for text in ("km-test-0001", "It is not removed yet.", "Grant the right to purge.", "It waits for you."):
+        assert text in html
+    url = page(source, f"test-key/{key.pk}/")
+    assert url in html
+    assert administrator.post(url)["Location"] == f"{page(source)}#connection"
+    assert sent == []
+    key_cycle.perform(key_id=key.pk, clock=timezone.now)
+    assert "km-test-0001" not in administrator.get(page(source)).content.decode()
+    assert "is gone" in told(administrator.post(url))[0]
+
+
+def test_a_source_with_an_owed_removal_is_not_deleted(administrator: Client) -> None:
+    source = make_source()
+    source.throw_away_keys.create(name="km-test-0001", created_at=NOW, due_at=NOW)
+    assert "throw-away key" in told(administrator.post(page(source, "delete/")))[0]
+    assert throw_away.owed(source).exists()
+
+
+# --- Rights -------------------------------------------------------------------------------------------
+
+OBJECT_ID = "22222222-3333-4444-5555-666666666666"
+
+
+def finish_test(source: CryptoSource, *missing: str, object_id: str = OBJECT_ID) -> None:
+    """A finished test that found every right but the missing data actions."""
+
+    def step(name: str, outcome: str, **more: object) -> dict[str, object]:
+        plain = {"label": name, "detail": "detail", "code": "", "remedy": "", "duration_ms": 1}
+        return {"name": name, "outcome": outcome, "facts": {}, **plain, **more}
+
+    steps = [step("token", "passed", facts={"object_id": object_id} if object_id else {})]
+    for right in rights.needed_rights(source):
+        action = azure_rights.DATA_ACTIONS[right]
+        denied = action in missing
+        steps.append(
+            step(f"right:{action}", "failed", code="AccessDenied", remedy="Give the application …")
+            if denied
+            else step(f"right:{action}", "passed")
+        )
+    now = timezone.now()
+    source.tests.create(
+        state="finished", healthy=not missing, steps=steps, created_at=now, sent_at=now, finished_at=now
+    )
+
+
+def test_missing_rights_come_with_their_repair(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    finish_test(source, "keys/sign/action", "keys/rotate/action")
+    html = administrator.get(page(source)).content.decode()
+    assert "2 rights are missing:" in html
+    for line in (
+        "az keyvault role definition create --hsm-name contoso --role-definition @key-manager-role.json",
+        f"--assignee-object-id {OBJECT_ID} --assignee-principal-type ServicePrincipal --scope /",
+    ):
+        assert line in html
+    assert html.count("What to do:") == 1
+    file = administrator.get(page(source, "key-manager-role.json"))
+    assert 'filename="key-manager-role.json"' in file["Content-Disposition"]
+    role = json.loads(file.content)
+    assert role["dataActions"] == list(azure_rights.data_actions(rights.needed_rights(source)))
+    assert f"--role &quot;{role['roleName']}&quot;" in html
+
+
+def test_without_the_object_id_the_page_says_how_to_find_it(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    finish_test(source, "keys/sign/action", object_id="")
+    html = administrator.get(page(source)).content.decode()
+    assert f"az ad sp show --id {source.application_id} --query id --output tsv" in html
+    assert "--assignee-object-id OBJECT-ID" in html
+
+
+def test_complete_rights_need_no_repair(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    finish_test(source)
+    html = administrator.get(page(source)).content.decode()
+    assert "Every right that this source needs is there" in html
+    assert "az keyvault" not in html
+
+
+def test_before_a_test_the_needed_rights_are_named(administrator: Client) -> None:
+    html = administrator.get(page(make_source(azure_settings()))).content.decode()
+    assert "Not known yet: test the connection" in html
+    assert "keys/sign/action" in html

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cryptosources.providers.api import Right
 
-_PREFIX: Final = "Microsoft.KeyVault/managedHsm/"
+PREFIX: Final = "Microsoft.KeyVault/managedHsm/"
 DATA_ACTIONS: Final = {
     Right.CREATE: "keys/create",
     Right.READ: "keys/read/action",
@@ -62,7 +62,7 @@ _PLAIN: Final = re.compile(r"[\w@%+=:,./-]+")
 
 def full_action(right: Right) -> str:
     """The data action as the vendor writes it in roles and in refusals."""
-    return _PREFIX + DATA_ACTIONS[right]
+    return PREFIX + DATA_ACTIONS[right]
 
 
 def granted_rights(
@@ -112,7 +112,7 @@ def data_actions(rights: Iterable[Right]) -> tuple[str, ...]:
     wanted = set(rights)
     return (
         *(full_action(right) for right in Right if right in wanted),
-        *(_PREFIX + action for action in _READ_ROLES),
+        *(PREFIX + action for action in _READ_ROLES),
     )
 
 
