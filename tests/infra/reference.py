@@ -17,6 +17,13 @@ from tests.infra.lint import ROOT
 
 FOLDER: Final = ROOT / "docs" / "reference"
 _NOTE: Final = "<!-- Written by `make docs`; changes made here are lost. -->"
+DJANGO_COMMANDS: Final = {
+    "check": "look for settings that cannot work; with `--deploy` for unsafe ones, too",
+    "migrate": "bring the database to this version; first of all after an upgrade",
+    "collectstatic": "put style sheets, scripts and pictures where the web process serves them from",
+    "createsuperuser": "make the first account",
+    "clearsessions": "remove sessions that ended; once a day",
+}
 _HELP_LINE: Final = re.compile(r"@echo 'make (\S+)\s+(.+)'$", re.MULTILINE)
 
 
@@ -105,6 +112,9 @@ def commands_page() -> str:
         "With the installation's environment ([settings](settings.md)); in a container: "
         "`docker compose run --rm web python manage.py …`. `--help` shows these and Django's own options.",
         *(block for parser in command_parsers() for block in _command(parser)),
+        "## Django's own",
+        "The manual uses these; `python manage.py help` lists all.",
+        _table(("command", "what it does"), django_commands()),
         "## python -m demo",
         *_command(demo_parser(), heading=False),
     ]
@@ -125,6 +135,12 @@ def command_parsers() -> list[argparse.ArgumentParser]:
         for name, app in sorted(get_commands().items())
         if isinstance(app, str) and (ROOT / app).is_dir()
     ]
+
+
+def django_commands() -> Iterator[tuple[str, str]]:
+    """Django's commands that the manual uses, with what it is for here."""
+    for name, told in DJANGO_COMMANDS.items():
+        yield f"`python manage.py {name}`", told
 
 
 def demo_parser() -> argparse.ArgumentParser:
