@@ -1,7 +1,9 @@
 """The operator manual: links lead somewhere, commands exist, and what it says of rights and roles is so."""
 
+import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,52 @@ def test_steps_for_the_workers_name_all_of_them() -> None:
             named = set(re.findall(r"(?<!-)\bworker-[a-z]+\b", line))
             assert named <= workers, line
             assert len(named) < 2 or named == workers, line
+
+
+# --- Words of the console -----------------------------------------------------------------------
+
+#: What Entra's own pages call things.
+ENTRA = {
+    "App registrations",
+    "New registration",
+    "Accounts in this organizational directory only",
+    "OAuth 2.0 token endpoint (v2)",
+    "Certificates & secrets",
+    "Secret ID",
+    "Enterprise applications",
+}
+ITALIC = re.compile(r"(?<![*\w])\*([^*\n]+(?:\n[^*\n]+)?)\*(?!\*)")
+
+
+@cache
+def said_by_the_console() -> str:
+    """Every text of code and templates, in lower case, spaces evened out."""
+    texts = []
+    for room in ("audit", "cryptosources", "keymanager", "keys", "licensing", "secretstore", "templates"):
+        for file in (ROOT / room).rglob("*"):
+            if file.suffix == ".html":
+                texts.append(file.read_text().replace("&amp;", "&"))
+            elif file.suffix == ".py":
+                nodes = ast.walk(ast.parse(file.read_text()))
+                texts += [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+    return " ".join(" ".join(texts).split()).lower()
+
+
+def italics(text: str) -> set[str]:
+    """What the manual puts in italics: words of a page. Each part around an ellipsis or a comma by itself."""
+    quoted = {" ".join(words.split()) for words in ITALIC.findall(re.sub(r"\*\*.+?\*\*", "", prose(text)))}
+    return {part.strip() for words in quoted - ENTRA for part in re.split("…|, ", words) if part.strip()}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs").glob("*.md")), ids=lambda file: str(file.name))
+def test_words_in_italics_are_words_of_the_console(file: Path) -> None:
+    words = italics(file.read_text())
+    assert {each for each in words if each.lower() not in said_by_the_console()} == set()
+
+
+def test_a_word_that_no_page_says_is_found() -> None:
+    assert italics("Press *Make it so…, now* and **not this**.") == {"Make it so", "now"}
+    assert "make it so" not in said_by_the_console()
 
 
 # --- The first source ---------------------------------------------------------------------------
