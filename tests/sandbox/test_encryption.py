@@ -51,13 +51,16 @@ def test_cbc_pads_with_zeros_that_stay(wire: Wire, name: str) -> None:
     assert unb64(opened["value"]) == b"x" * 20 + bytes(12)
 
 
-def test_aes_key_wrap(wire: Wire, name: str) -> None:
-    wire.create(name, "oct-HSM")
-    wrapped = wire.ok("POST", f"/keys/{name}/wrapkey", {"alg": "A256KW", "value": b64(bytes(32))})
+@pytest.mark.parametrize("size", [128, 192, 256])
+def test_aes_key_wrap(wire: Wire, name: str, size: int) -> None:
+    wire.create(name, "oct-HSM", key_size=size)
+    algorithm = f"A{size}KW"
+    wrapped = wire.ok("POST", f"/keys/{name}/wrapkey", {"alg": algorithm, "value": b64(bytes(32))})
     assert len(unb64(wrapped["value"])) == 40
-    asked = {"alg": "A256KW", "value": wrapped["value"]}
+    asked = {"alg": algorithm, "value": wrapped["value"]}
     assert unb64(wire.ok("POST", f"/keys/{name}/unwrapkey", asked)["value"]) == bytes(32)
-    for body in (asked | {"value": b64(bytes(40))}, asked | {"alg": "A128KW"}, asked | {"alg": "RSA-OAEP"}):
+    other = "A128KW" if size != 128 else "A256KW"
+    for body in (asked | {"value": b64(bytes(40))}, asked | {"alg": other}, asked | {"alg": "RSA-OAEP"}):
         assert wire.call("POST", f"/keys/{name}/unwrapkey", body).error == (400, "BadParameter")
 
 
@@ -82,13 +85,42 @@ def test_ec_keys_do_not_encrypt(wire: Wire, name: str) -> None:
         assert wire.call("POST", f"/keys/{name}/{operation}", body).error == (400, "BadParameter")
 
 
-def test_a_disabled_key_decrypts_but_does_not_encrypt(wire: Wire, name: str) -> None:
+@pytest.mark.parametrize(
+    ("attributes", "state"),
+    [
+        ({"enabled": False}, "a disabled"),
+        ({"nbf": 4102444800}, "a not yet valid"),
+        ({"exp": 1000}, "an expired"),
+    ],
+)
+def test_outside_its_time_a_key_seals_nothing_and_opens_what_it_sealed(
+    wire: Wire, name: str, attributes: dict[str, Any], state: str
+) -> None:
     wire.create(name, "oct-HSM")
-    asked = {"alg": "A256GCM", "value": "eA"}
-    sealed = wire.ok("POST", f"/keys/{name}/encrypt", asked)
-    wire.ok("PATCH", f"/keys/{name}/", {"attributes": {"enabled": False}})
-    assert wire.call("POST", f"/keys/{name}/encrypt", asked).error == (403, "Forbidden")
-    assert wire.ok("POST", f"/keys/{name}/decrypt", sealed)["value"] == "eA"
+    encrypting, wrapping = {"alg": "A256GCM", "value": "eA"}, {"alg": "A256KW", "value": b64(bytes(16))}
+    encrypted = wire.ok("POST", f"/keys/{name}/encrypt", encrypting)
+    wrapped = wire.ok("POST", f"/keys/{name}/wrapkey", wrapping)
+    wire.ok("PATCH", f"/keys/{name}/", {"attributes": attributes})
+    for path, body, operation in (("encrypt", encrypting, "encrypt"), ("wrapkey", wrapping, "wrapKey")):
+        refused = wire.call("POST", f"/keys/{name}/{path}", body)
+        assert refused.error == (403, "Forbidden")
+        assert refused.message == f"Operation {operation} is not allowed on {state} key."
+    assert wire.ok("POST", f"/keys/{name}/decrypt", encrypted)["value"] == "eA"
+    asked = {"alg": "A256KW", "value": wrapped["value"]}
+    assert wire.ok("POST", f"/keys/{name}/unwrapkey", asked)["value"] == wrapping["value"]
+
+
+@pytest.mark.parametrize("operation", ["encrypt", "decrypt", "wrapKey", "unwrapKey"])
+def test_key_ops_are_kept_to(wire: Wire, name: str, operation: str) -> None:
+    others = [item for item in ("encrypt", "decrypt", "wrapKey", "unwrapKey") if item != operation]
+    wire.create(name, "oct-HSM", key_ops=others)
+    algorithm = "A256KW" if operation.lower().endswith("wrapkey") else "A256GCM"
+    asked = {"alg": algorithm, "value": b64(bytes(24))}
+    refused = wire.call("POST", f"/keys/{name}/{operation.lower()}", asked)
+    assert refused.error == (403, "Forbidden")
+    assert refused.message == f"Operation {operation} is not permitted on this key."
+    wire.ok("PATCH", f"/keys/{name}/", {"key_ops": [operation]})
+    assert wire.call("POST", f"/keys/{name}/{operation.lower()}", asked).status in {200, 400}
 
 
 @pytest.mark.parametrize("count", [0, 129, "8", True, None])

@@ -125,6 +125,30 @@ def test_symmetric(server: SandboxServer, client: KeyClient, name: str) -> None:
     assert len(client.get_random_bytes(16)) == 16
 
 
+@pytest.mark.parametrize(
+    ("encryption", "wrapping"),
+    [
+        (EncryptionAlgorithm.rsa1_5, KeyWrapAlgorithm.rsa1_5),
+        (EncryptionAlgorithm.rsa_oaep, KeyWrapAlgorithm.rsa_oaep),
+        (EncryptionAlgorithm.rsa_oaep_256, KeyWrapAlgorithm.rsa_oaep_256),
+    ],
+)
+def test_asymmetric(
+    server: SandboxServer,
+    client: KeyClient,
+    name: str,
+    encryption: EncryptionAlgorithm,
+    wrapping: KeyWrapAlgorithm,
+) -> None:
+    """The client seals with the public key by itself, and only the HSM opens."""
+    key = client.create_rsa_key(name, hardware_protected=True)
+    with crypto(server, key) as mixed:
+        sealed = mixed.encrypt(encryption, b"secret").ciphertext
+        assert mixed.decrypt(encryption, sealed).plaintext == b"secret"
+        wrapped = mixed.wrap_key(wrapping, bytes(32)).encrypted_key
+        assert mixed.unwrap_key(wrapping, wrapped).key == bytes(32)
+
+
 def test_import(client: KeyClient, name: str) -> None:
     numbers = rsa.generate_private_key(65537, 2048).private_numbers()
 
