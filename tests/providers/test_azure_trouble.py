@@ -53,11 +53,11 @@ class Bench:
     def create(self) -> object:
         return self.provider.create_key(KeySpec(f"{self.name}-new", KeyAlgorithm.EC_P256))
 
-    def delete(self) -> object:
-        return self.provider.delete_key(self.key)
+    def delete(self) -> None:
+        self.provider.delete_key(self.key)
 
-    def purge(self) -> object:
-        return self.provider.purge_key(self.key)
+    def purge(self) -> None:
+        self.provider.purge_key(self.key)
 
     def restore(self) -> object:
         return self.provider.restore_key(self.backup)
@@ -254,7 +254,7 @@ def test_a_purge_takes_its_time(bench: Bench, act: str) -> None:
     bench.server.trouble("purge-window", seconds=30)
     bench.delete()
     bench.purge()
-    acts = {
+    acts: dict[str, Callable[[], object]] = {
         "restore": bench.restore,
         "create": lambda: bench.provider.create_key(KeySpec(bench.name, KeyAlgorithm.EC_P256)),
     }
