@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.roles import RESTORE_USER
 from tests.sandbox.assertions import ask_with_assertion, assertion, claims, make_pair
 from tests.sandbox.recordings import Exchange, Replay, Session, load, load_directory
 from tests.sandbox.wire import Answer, Wire
@@ -83,6 +84,33 @@ def test_every_operation_was_compared() -> None:
         "list-deleted", "recover", "purge", "backup", "restore", "sign", "verify", "encrypt", "decrypt",
         "unwrapkey", "rng", "rbac", "rotationpolicy",
     }  # fmt: skip
+
+
+@needs_recordings
+def test_built_in_roles(wire: Wire) -> None:
+    """Names, titles and data actions, the newest list that was recorded against ours."""
+
+    def facts(body: Any) -> dict[str, tuple[str, set[str]]]:
+        built_in = [item for item in body["value"] if item["properties"]["type"] == "AKVBuiltInRole"]
+        return {
+            item["name"]: (
+                item["properties"]["roleName"],
+                set(item["properties"]["permissions"][0]["dataActions"]),
+            )
+            for item in built_in
+        }
+
+    lists = [
+        exchange.answer.body
+        for session in SESSIONS
+        for exchange in session.exchanges
+        if exchange.op == "rbac" and exchange.path.endswith("/roleDefinitions")
+    ]
+    assert lists
+    ours = facts(wire.ok("GET", "/keys/providers/Microsoft.Authorization/roleDefinitions"))
+    recorded = facts(lists[-1])
+    assert set(ours) - set(recorded) == {RESTORE_USER.name}, "documented since"
+    assert {name: ours[name] for name in recorded} == recorded
 
 
 # Sent by some of the directory's servers only, or removed by some recorders.
