@@ -96,6 +96,7 @@ def progress_part(
             "over": connection_test.is_over(test=test, now=now),
             "note": connection_test.progress_note(test=test, now=now),
             "failed": [step for step in test.steps if step["outcome"] == "failed"],
+            "rights_missing": any(_misses_right(step) for step in test.steps),
             "not_begun": next((s for s in test.steps if s["name"] == key_cycle.NOT_BEGUN), None),
         }
     return render_to_string("cryptosources/progress.html", values, request)
@@ -105,11 +106,15 @@ def shown_steps(test: ConnectionTest) -> Iterator[dict[str, Any]]:
     """The steps as they are shown: of missing rights only the first says what to do, once for all."""
     told = False
     for step in test.steps:
-        if step["name"].startswith("right:") and step["code"] == "AccessDenied":
+        if _misses_right(step):
             yield {**step, "remedy": "" if told else SEE_RIGHTS}
             told = True
         else:
             yield step
+
+
+def _misses_right(step: dict[str, Any]) -> bool:
+    return bool(step["name"].startswith("right:") and step["code"] == "AccessDenied")
 
 
 def rights_part(request: HttpRequest, source: CryptoSource) -> str:

@@ -228,7 +228,9 @@ class SourceForm(forms.Form):
             key.help_text = "The client secret's value. It is sealed and never shown again."
             if self.cloned_from is not None:
                 key.help_text = "Not copied: it is sealed, and only the workers can open it. Enter it here."
-            expiry.help_text = "Entra shows it beside the secret. Two years are assumed until you change it."
+            expiry.help_text = "Entra shows it beside the secret."
+            if self.initial["secret_expires_on"] == sources.assumed_expiry(self.now):
+                expiry.help_text += " Two years are assumed until you change it."
             return
         key.help_text = (
             "Leave empty to keep the stored one. Needed again when the DNS Name, the token endpoint, "

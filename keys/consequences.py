@@ -34,7 +34,7 @@ def residents() -> Expression:
 
 
 def tell(source: CryptoSource, now: datetime) -> Iterator[Consequence]:
-    """Keys that can sign no more, their use, and the operations under way. Three queries."""
+    """Keys that sign, their use, and the operations under way. Three queries."""
     yield from _keys(source, now)
     yield from _operations(source)
 
@@ -43,7 +43,7 @@ def _keys(source: CryptoSource, now: datetime) -> Iterator[Consequence]:
     signing = ManagedKey.objects.filter(source=source, residency__in=_SIGNING).count()
     if signing:
         yield Consequence(
-            _counted(signing, "key cannot sign", "keys cannot sign"),
+            _counted(signing, "key that can sign", "keys that can sign"),
             signing,
             Severity.STOPS,
             *_link(_KEYS, source, "keys.view_managedkey"),
@@ -63,16 +63,13 @@ def _keys(source: CryptoSource, now: datetime) -> Iterator[Consequence]:
 def _operations(source: CryptoSource) -> Iterator[Consequence]:
     rows = KeyOperation.objects.under_way().filter(key__source=source).order_by()
     counted = dict(rows.values_list("kind").annotate(count=Count("pk")).values_list("kind", "count"))
-    for gated, words, severity in (
-        (True, ("operation under way stops", "operations under way stop"), Severity.STOPS),
-        (False, ("operation under way goes on", "operations under way go on"), Severity.GOES_ON),
-    ):
+    for gated, severity in ((True, Severity.STOPS), (False, Severity.GOES_ON)):
         kinds = {kind: count for kind, count in counted.items() if OperationKind(kind).gated is gated}
         total = sum(kinds.values())
         if total:
             named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-            link = _link(_OPERATIONS, source, "keys.view_keyoperation")
-            yield Consequence(f"{_counted(total, *words)} ({named})", total, severity, *link)
+            text = f"{_counted(total, 'operation', 'operations')} under way ({named})"
+            yield Consequence(text, total, severity, *_link(_OPERATIONS, source, "keys.view_keyoperation"))
 
 
 def _link(page: str, source: CryptoSource, permission: str) -> tuple[str, str]:

@@ -128,13 +128,22 @@ def last_carried_out(source: CryptoSource) -> ConnectionTest | None:
 def _row(right: Right, kind: ProviderKind, steps: Mapping[str, Mapping[str, Any]]) -> RightRow:
     memory = kind is ProviderKind.MEMORY
     step = steps.get(f"right:{right if memory else azure.DATA_ACTIONS[right]}")
+    state = _state(step)
     return RightRow(
         label=azure.LABELS[right].capitalize(),
         what_for=azure.WHAT_FOR[right].capitalize(),
         action=right.value if memory else azure.full_action(right),
-        state=_state(step),
-        found_out=str(step["detail"]) if step else "The test has not come this far.",
+        state=state,
+        found_out=_how_found(step, state),
     )
+
+
+def _how_found(step: Mapping[str, Any] | None, state: RightState) -> str:
+    if step is None:
+        return "The test has not come this far."
+    if state is RightState.MISSING:
+        return "No role of the account gives it, and the HSM refused a harmless try."
+    return str(step["detail"])
 
 
 def _state(step: Mapping[str, Any] | None) -> RightState:

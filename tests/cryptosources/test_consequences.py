@@ -68,10 +68,10 @@ def test_keys_their_use_and_what_is_under_way_are_told(source: CryptoSource) -> 
         add_operation(first, kind)
     add_operation(second, OperationKind.SIGN, "succeeded")
     assert told(source) == {
-        "2 keys cannot sign": Severity.STOPS,
+        "2 keys that can sign": Severity.STOPS,
         "1,234 signatures in the last 30 days, the last one on 23 Nov 2026": Severity.NOTE,
-        "3 operations under way stop (1 rotate, 2 sign)": Severity.STOPS,
-        "1 operation under way goes on (1 purge)": Severity.GOES_ON,
+        "3 operations under way (1 rotate, 2 sign)": Severity.STOPS,
+        "1 operation under way (1 purge)": Severity.GOES_ON,
     }
 
 

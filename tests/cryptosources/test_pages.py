@@ -300,7 +300,7 @@ def test_what_stops_is_listed_before_it_stops(administrator: Client) -> None:
     source.refresh_from_db()
     assert source.is_active
     asked = administrator.get(response["Location"]).content.decode()
-    assert "1 key cannot sign" in asked
+    assert "1 key that can sign" in asked
     assert f"/keys/managedkey/?source={source.pk}" in asked
     assert f'href="{LIST}?p=1"' in asked
     confirmed = administrator.post(
@@ -316,7 +316,7 @@ def test_what_depends_on_a_source_stands_on_its_page(sign_in: SignIn) -> None:
     add_key(source, "seal-1")
     ManagedKey.objects.update(residency="resident")
     html = sign_in("auditor").get(page(source)).content.decode()
-    assert "1 key cannot sign" in html
+    assert "1 key that can sign" in html
     assert "on 1 May 2027 when the Key ends" in html
 
 
