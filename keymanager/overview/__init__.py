@@ -8,8 +8,8 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from keymanager.overview.faults import Faults, Reader, faults
-from keymanager.overview.first_steps import FirstStep, first_steps
+from keymanager.overview.faults import Faults, Reader, find_faults
+from keymanager.overview.first_steps import FirstStep, checklist
 from keymanager.overview.licence import LicenceCard, licence_card
 from keymanager.overview.signing import Keys, Signatures, keys_by_place, signatures
 from keymanager.overview.sources import (
@@ -59,8 +59,8 @@ def overview(*, user: Reader, now: datetime) -> Overview:
     licence = current(now=now)
     return Overview(
         now=now,
-        faults=faults(reader=user, sources=rows, today=today, now=now),
-        first_steps=first_steps(reader=user, sources=rows, licensed=licence.in_force),
+        faults=find_faults(reader=user, sources=rows, today=today, now=now),
+        first_steps=checklist(reader=user, sources=rows, licensed=licence.in_force),
         sources=source_states(rows) if sees_sources else None,
         secrets=secrets_by_time_left(rows, today) if sees_sources else None,
         keys=keys_by_place() if sees_keys else None,

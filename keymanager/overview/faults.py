@@ -14,7 +14,7 @@ from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 
-from cryptosources.models import ConnectionTest
+from cryptosources.models import ConnectionTest, ThrowAwayKey
 from cryptosources.providers.api import StepOutcome
 from keymanager.overview import links
 from keymanager.overview.sources import SourceRow
@@ -98,14 +98,16 @@ class _Kind:
         return FaultCount(self.one if left == 1 else self.many, min(left, MOST), self.url, self.capped)
 
 
-def faults(*, reader: Reader, sources: Sequence[SourceRow], today: date, now: datetime) -> Faults:
+def find_faults(*, reader: Reader, sources: Sequence[SourceRow], today: date, now: datetime) -> Faults:
     """The faults that the reader may see; ``sources`` are those they may see, none for some people.
 
-    At most three queries, of a bounded number of rows each.
+    At most four queries, of a bounded number of rows each.
     """
     kinds = [_ended_keys(reader, sources, today), _failed_tests(sources, today)]
     if reader.has_perm("keys.view_managedkey"):
         kinds.append(_faulted_keys())
+    if reader.has_perm("cryptosources.view_cryptosource"):
+        kinds.append(_left_throw_away_keys())
     if reader.has_perm("keys.view_keyoperation"):
         kinds.append(_failed_operations(reader, now))
     return _ranked([kind for kind in kinds if kind.rows])
@@ -193,6 +195,30 @@ def _failed_test(row: SourceRow, at: datetime, step: dict[str, Any]) -> Fault:
     )
 
 
+def _left_throw_away_keys() -> _Kind:
+    """Keys that connection tests made for themselves and could not remove."""
+    rows = ThrowAwayKey.objects.filter(due_at__isnull=True).order_by("-created_at")
+    columns = ("source", "name", "source__friendly_name", "problem", "remedy", "created_at")
+    return _Kind(
+        [
+            Fault(
+                title=f"Throw-away key {name}",
+                source=where,
+                what=problem or "A connection test made it and could not remove it.",
+                remedy=remedy,
+                act="See what to do",
+                url=links.connection(source),
+                icon="key",
+                since=since,
+            )
+            for source, name, where, problem, remedy, since in rows.values_list(*columns)[: MOST + 1]
+        ],
+        "throw-away key",
+        "throw-away keys",
+        links.listing(links.SOURCES),
+    )
+
+
 # --- Keys and operations --------------------------------------------------------------------------
 
 
@@ -221,7 +247,7 @@ def _faulted_keys() -> _Kind:
 def _failed_operations(reader: Reader, now: datetime) -> _Kind:
     """Recent failures that nothing later made good; those of one cause in one source share a row."""
     causes: dict[tuple[UUID, str, str], list[KeyOperation]] = {}
-    for operation in _not_made_good(now)[: MOST + 1]:
+    for operation in not_made_good(now)[: MOST + 1]:
         cause = (operation.key.source_id, operation.kind, operation.error_code or operation.error)
         causes.setdefault(cause, []).append(operation)
     act = "Look and try again" if reader.has_perm("keys.operate_managedkey") else "See what happened"
@@ -233,7 +259,7 @@ def _failed_operations(reader: Reader, now: datetime) -> _Kind:
     )
 
 
-def _not_made_good(now: datetime) -> QuerySet[KeyOperation]:
+def not_made_good(now: datetime) -> QuerySet[KeyOperation]:
     """Failed operations, the newest first, without those of keys that are told as faulted or are gone."""
     repeated = KeyOperation.objects.filter(
         key=OuterRef("key"),

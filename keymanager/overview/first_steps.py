@@ -42,7 +42,7 @@ class _Plan:
     done: bool
 
 
-def first_steps(*, reader: Reader, sources: Sequence[SourceRow], licensed: bool) -> list[FirstStep]:
+def checklist(*, reader: Reader, sources: Sequence[SourceRow], licensed: bool) -> list[FirstStep]:
     """The checklist; empty once anything was ever signed, and for those who may do none of it.
 
     One query when the installation is in use, three while it is new.

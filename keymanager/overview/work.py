@@ -1,8 +1,9 @@
 """Operations under way, as the front page follows them: cheap, because it is asked once a second."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponseBase
@@ -15,25 +16,26 @@ from keys.models import KeyOperation
 from keys.pages.page import VIEW_OPERATIONS, live, needs
 
 ROWS: Final = 5
-#: How long a failure stays beside the work under way, where somebody watched it.
+#: How long a failure stays beside the work under way, for somebody who watched it.
 JUST: Final = timedelta(minutes=2)
+#: What failed in the last minutes was asked for within this time; it keeps the search in the index.
+_LONGEST: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One operation with its progress; ``done`` in percent, a running step counting half."""
+    """One operation, or the keys that were asked for together, with the progress in percent."""
 
     title: str
     source: str
     url: str
+    progress: int
     step: str
-    at: str
-    done: int
     badge: wording.Words
     asked_at: datetime
     asked_by: str
-    error: str
-    next_try_at: datetime | None
+    error: str = ""
+    next_try_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,10 @@ class UnderWay:
     """How many operations stand how, the first of them, and what failed in the last minutes."""
 
     total: int
-    running: int
+    held: int
     paused: int
     rows: list[Work]
+    more: int
     failed: list[Work]
     url: str
 
@@ -51,15 +54,11 @@ class UnderWay:
     def summary(self) -> str:
         """``3 running, 5 waiting for a worker``"""
         counts = {
-            "running": self.running,
-            "waiting for a worker": self.total - self.running - self.paused,
+            "running": self.held,
+            "waiting for a worker": self.total - self.held - self.paused,
             "to be tried again": self.paused,
         }
         return ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
-
-    @property
-    def more(self) -> int:
-        return self.total - len(self.rows)
 
 
 @needs(VIEW_OPERATIONS)
@@ -69,43 +68,93 @@ def live_part(request: HttpRequest) -> HttpResponseBase:
 
 
 def under_way(*, now: datetime) -> UnderWay:
-    """Three queries over the index of states; two when nothing is under way."""
+    """Four queries over the index of states, two when nothing is under way."""
     open_rows = KeyOperation.objects.under_way()
     counts = open_rows.aggregate(
         total=Count("pk"),
-        running=Count("pk", filter=Q(state=OperationState.RUNNING)),
+        held=Count("pk", filter=Q(claim_token__isnull=False)),
         paused=Count("pk", filter=Q(state=OperationState.PENDING) & ~Q(error="")),
     )
-    failed = KeyOperation.objects.filter(state=OperationState.FAILED, finished_at__gte=now - JUST)
+    rows, shown = _first(open_rows) if counts["total"] else ([], 0)
     return UnderWay(
-        total=counts["total"],
-        running=counts["running"],
-        paused=counts["paused"],
-        rows=_rows(open_rows.order_by("-state", "requested_at")) if counts["total"] else [],
-        failed=_rows(failed.order_by("-finished_at")),
+        **counts,
+        rows=rows,
+        more=max(counts["total"] - shown, 0),
+        failed=_just_failed(now),
         url=links.listing(links.OPERATIONS),
     )
 
 
-def _rows(operations: QuerySet[KeyOperation]) -> list[Work]:
-    """The first operations (running ones before those that wait), with what is sealed left out."""
-    whole = operations.select_related("key__source").only(
-        "kind", "state", "step", "steps", "error", "not_before", "actor_name", "requested_at",
-        "key__name", "key__source__friendly_name",
-    )  # fmt: skip
-    return [_work(operation) for operation in whole[:ROWS]]
+def _first(open_rows: QuerySet[KeyOperation]) -> tuple[list[Work], int]:
+    """What is shown, and for how many operations it stands: keys asked for together share a row."""
+    batches = list(
+        open_rows.filter(batch__isnull=False)
+        .values(
+            "batch",
+            "batch__first_name",
+            "batch__last_name",
+            "batch__count",
+            "batch__source__friendly_name",
+            "batch__actor_name",
+            "batch__requested_at",
+        )
+        .annotate(left=Count("pk"))
+        .order_by("batch__requested_at")[:ROWS]
+    )
+    alone = open_rows.filter(batch__isnull=True).order_by("-state", "requested_at")
+    rows = [_batch(row) for row in batches] + _works(alone, ROWS - len(batches))
+    return rows, sum(row["left"] - 1 for row in batches) + len(rows)
+
+
+def _just_failed(now: datetime) -> list[Work]:
+    failed = KeyOperation.objects.filter(
+        state=OperationState.FAILED, requested_at__gte=now - _LONGEST, finished_at__gte=now - JUST
+    )
+    return _works(failed.order_by("-finished_at"), ROWS)
+
+
+def _batch(row: Mapping[str, Any]) -> Work:
+    count, left = row["batch__count"], row["left"]
+    return Work(
+        title=f"Generate {count} keys, {row['batch__first_name']} to {row['batch__last_name']}",
+        source=row["batch__source__friendly_name"],
+        url=links.listing(links.OPERATIONS, batch=str(row["batch"])),
+        progress=round(100 * (count - left) / count),
+        step=f"{count - left:,} of {count:,} ended",
+        badge=wording.STATES[OperationState.RUNNING],
+        asked_at=row["batch__requested_at"],
+        asked_by=row["batch__actor_name"],
+    )
+
+
+def _works(operations: QuerySet[KeyOperation], most: int) -> list[Work]:
+    """The first operations, with nothing read that is not shown."""
+    needed = operations.select_related("key__source").only(
+        "kind",
+        "state",
+        "step",
+        "steps",
+        "error",
+        "not_before",
+        "actor_name",
+        "requested_at",
+        "key__name",
+        "key__source__friendly_name",
+    )
+    return [_work(operation) for operation in needed[:most]]
 
 
 def _work(operation: KeyOperation) -> Work:
+    """One operation; the step that runs counts half."""
     steps, done = len(operation.steps), operation.steps_done
     half = 0.5 if operation.state == OperationState.RUNNING else 0.0
+    words = wording.STEPS[Step(operation.step)]
     return Work(
         title=wording.title(operation),
         source=operation.key.source.friendly_name,
         url=links.operation_page(operation.pk),
-        step=wording.STEPS[Step(operation.step)],
-        at=f"step {done + 1} of {steps}" if steps > 1 else "",
-        done=round(100 * (done + half) / steps),
+        progress=round(100 * (done + half) / steps),
+        step=f"{words}, step {done + 1} of {steps}" if steps > 1 else words,
         badge=wording.state(operation),
         asked_at=operation.requested_at,
         asked_by=operation.actor_name,
