@@ -1,4 +1,4 @@
-"""A stand-in for Azure Managed HSM and for the part of Microsoft Entra ID that signs its clients in.
+"""A stand-in for Azure Managed HSM, for Microsoft Entra ID's sign-in of its clients, and for a part of Graph.
 
 For trying out and for tests. It stands alone: it imports nothing of the rest of the project, and its core
 imports no Django. **It protects nothing**: private keys and client secrets lie in clear in its data
