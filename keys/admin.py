@@ -4,28 +4,33 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponseBase
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from keys import wording
-from keys.lifecycle import OperationState
-from keys.models import KeyOperation, KeyVersion, ManagedKey
-from keys.pages import acts, generate, key, operation, sign, verify
+from keys.lifecycle import NAME_FREE, OperationState
+from keys.models import KeyOperation, ManagedKey
+from keys.pages import acts, batch, generate, key, operation, sign, update, verify
 from keys.pages.filters import (
+    ActorFilter,
+    AskedFilter,
+    BatchFilter,
+    KeyBatchFilter,
     KeyFilter,
     KeyTypeFilter,
     KindFilter,
     ResidencyFilter,
     SourceFilter,
     StateFilter,
+    ValidityFilter,
 )
 from keys.pages.impact import recent_start
-from keys.pages.page import OPERATE_KEYS
+from keys.pages.page import OPERATE_KEYS, live
 from keys.uploads import hashing_uploads
 
 if TYPE_CHECKING:
@@ -50,18 +55,10 @@ class ReadOnlyRows:
 @admin.register(ManagedKey)
 class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
     change_list_template = "keys/key_list.html"
-    search_fields = ["name"]
-    search_help_text = "part of a key's name"
-    list_display = [
-        "key_name",
-        "key_type",
-        "place",
-        "versions_count",
-        "backup",
-        "signatures",
-        "created",
-    ]
-    list_filter = [SourceFilter, ResidencyFilter, KeyTypeFilter]
+    search_fields = ["name", "source__friendly_name"]
+    search_help_text = "part of a key's or a source's name"
+    list_display = ["key_name", "key_type", "source_name", "place", "validity", "last_used", "signatures"]
+    list_filter = [SourceFilter, ResidencyFilter, KeyTypeFilter, ValidityFilter, KeyBatchFilter]
     list_per_page = 50
     show_full_result_count = False
     actions = None
@@ -82,60 +79,51 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
             ("<uuid:key_id>/public-key.jwk", wrap(key.public_key_jwk), "jwk"),
             ("<uuid:key_id>/sign/", uploads(wrap(sign.sign)), "sign"),
             ("<uuid:key_id>/verify/", uploads(wrap(verify.verify)), "verify"),
+            ("<uuid:key_id>/update/", wrap(update.update), "update"),
             ("<uuid:key_id>/<str:kind>/", wrap(acts.act), "act"),
         ]
         return [path(route, view, name=f"keys_managedkey_{name}") for route, view, name in pages]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ManagedKey]:
-        versions = KeyVersion.objects.filter(key=OuterRef("pk")).order_by().values("key")
-        count = Subquery(versions.annotate(count=Count("pk")).values("count"))
-        return (
-            ManagedKey.objects.with_use(since=recent_start(timezone.now()))
-            .select_related("source", "verified_backup")
-            .defer("source__sealed_secret", "source__trusted_roots", "verified_backup__sealed_blob")
-            .annotate(version_count=Coalesce(count, 0))
-        )
+        rows = ManagedKey.objects.with_use(since=recent_start(timezone.now()))
+        return rows.select_related("source").defer("source__sealed_secret", "source__trusted_roots")
 
     @admin.display(description="Name", ordering="name")
     def key_name(self, row: ManagedKey) -> SafeString:
         return format_html('<span class="key-name">{}</span>', row.name)
 
-    @admin.display(description="Type and source", ordering="algorithm")
+    @admin.display(description="Type", ordering="algorithm")
     def key_type(self, row: ManagedKey) -> SafeString:
-        return format_html(
-            '<span>{}<br><span class="quiet">{}</span></span>',
-            wording.key_type(row.algorithm),
-            row.source.friendly_name,
-        )
+        return format_html('<span class="nowrap">{}</span>', wording.key_type(row.algorithm))
+
+    @admin.display(description="Source", ordering="source__friendly_name")
+    def source_name(self, row: ManagedKey) -> str:
+        return row.source.friendly_name
 
     @admin.display(description="Where", ordering="residency")
     def place(self, row: ManagedKey) -> SafeString:
         return wording.badge(wording.place(row))
 
-    @admin.display(description="Versions", ordering="version_count")
-    def versions_count(self, row: Any) -> int:
-        return int(row.version_count)
+    @admin.display(description="Validity", ordering="expires_at")
+    def validity(self, row: ManagedKey) -> SafeString | str:
+        return "–" if row.where in NAME_FREE else wording.badge(wording.validity(row, timezone.now()))
 
-    @admin.display(description="Verified backup", ordering="verified_backup__taken_at")
-    def backup(self, row: ManagedKey) -> SafeString | str:
-        return wording.moment(row.verified_backup.taken_at) if row.verified_backup else "none"
+    @admin.display(description="Last used", ordering="last_used")
+    def last_used(self, row: Any) -> str:
+        return wording.plain_day(row.last_used) if row.last_used else "never"
 
     @admin.display(description="Signatures, 30 days", ordering="recent_signatures")
     def signatures(self, row: Any) -> int:
         return int(row.recent_signatures)
-
-    @admin.display(description="Created", ordering="created_at")
-    def created(self, row: ManagedKey) -> SafeString:
-        return wording.moment(row.created_at)
 
 
 @admin.register(KeyOperation)
 class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
     change_list_template = "keys/operation_list.html"
     search_fields = ["key__name"]
-    search_help_text = "part of a key's name"
+    search_help_text = "part of a key's name, or the HSM's request id"
     list_display = ["what", "source_name", "state_badge", "asked", "asked_by", "took", "problem"]
-    list_filter = [StateFilter, KindFilter, SourceFilter, KeyFilter]
+    list_filter = [StateFilter, KindFilter, SourceFilter, ActorFilter, AskedFilter, BatchFilter, KeyFilter]
     list_per_page = 50
     show_full_result_count = False
     actions = None
@@ -153,6 +141,9 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
             ("<uuid:operation_id>/status.json", wrap(operation.status), "status"),
             ("<uuid:operation_id>/signature.sig", wrap(operation.signature_file), "signature"),
             ("<uuid:operation_id>/retry/", wrap(operation.retry), "retry"),
+            ("batch/<uuid:batch_id>/", wrap(batch.page), "batch"),
+            ("batch/<uuid:batch_id>/live/", wrap(batch.live_part), "batch_live"),
+            ("batch/<uuid:batch_id>/retry/", wrap(batch.retry), "batch_retry"),
         ]
         return [path(route, view, name=f"keys_keyoperation_{name}") for route, view, name in pages]
 
@@ -160,6 +151,30 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
         return KeyOperation.objects.select_related("key__source").defer(
             "key__source__sealed_secret", "key__source__trusted_roots"
         )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[KeyOperation], search_term: str
+    ) -> tuple[QuerySet[KeyOperation], bool]:
+        """Key names are searched in the table of keys, which is short; a request id is looked up whole."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        named = ManagedKey.objects.filter(name__icontains=term).values("pk")
+        return queryset.filter(Q(key__in=named) | Q(request_id=term)), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list; asked for as JSON, its rows alone, as ``static/js/live.js`` follows them."""
+        response = super().changelist_view(request, extra_context)
+        if not isinstance(response, TemplateResponse) or not response.context_data:
+            return response
+        rows = response.context_data["cl"].result_list if "cl" in response.context_data else []
+        under_way = any(row.is_under_way for row in rows)
+        if request.accepts("text/html"):
+            response.context_data["under_way"] = under_way
+            return response
+        return live(request, "keys/operation_rows.html", finished=not under_way, **response.context_data)
 
     @admin.display(description="Operation", ordering="kind")
     def what(self, row: KeyOperation) -> SafeString | str:
@@ -185,9 +200,10 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
 
     @admin.display(description="Took")
     def took(self, row: KeyOperation) -> str:
-        return wording.span(operation.took(row, now=timezone.now())) if row.finished_at else "–"
+        started = row.finished_at or row.started_at
+        return wording.span(operation.took(row, now=timezone.now())) if started else "–"
 
-    @admin.display(description="Problem")
+    @admin.display(description="What failed")
     def problem(self, row: KeyOperation) -> str:
         shown = row.error if row.state != OperationState.SUCCEEDED else ""
         return shown if len(shown) <= 120 else f"{shown[:119]}…"

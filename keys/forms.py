@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import uuid4
 
 from crispy_forms.helper import FormHelper
 from crispy_forms.layout import HTML, Div, Fieldset, Layout, Submit
 from django import forms
+from django.utils import timezone
 
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import (
@@ -15,10 +17,20 @@ from cryptosources.providers.algorithms import (
     SignatureAlgorithm,
     require_digest,
 )
+from cryptosources.providers.api import KeyAttributes
 from cryptosources.services.gate import licence_refusal
 from keys import wording
+from keys.attributes import (
+    MOST_TAGS,
+    TAG_LENGTH,
+    BadAttributes,
+    format_tags,
+    parse_tags,
+    require_dates,
+)
 from keys.encodings import parse_bytes
 from keys.models import KeyVersion, ManagedKey
+from keys.naming import MOST_AT_ONCE, MOST_DIGITS, BadCount, counted_names
 from keys.uploads import HashedUpload
 
 DIGEST: Final = "digest"
@@ -56,6 +68,13 @@ class OneOfText(forms.CharField):
         return "" if value in self.empty_values else super().clean(value)
 
 
+class UsualNumber(forms.IntegerField):
+    """A number that is the usual one, its ``initial``, where the form sends none."""
+
+    def clean(self, value: Any) -> Any:
+        return self.initial if value in self.empty_values else super().clean(value)
+
+
 class SourceSelect(forms.Select):
     """A list of crypto sources in which those that cannot be used are greyed, with the reason."""
 
@@ -69,9 +88,95 @@ class SourceSelect(forms.Select):
         return option
 
 
-class GenerateForm(forms.Form):
-    """A new key. A greyed source that is posted all the same is refused by the service, with the reason."""
+class MomentField(forms.DateTimeField):
+    """A day and a time in the console's time zone, to the minute as browsers ask for it."""
 
+    FORMAT: Final = "%Y-%m-%dT%H:%M"
+    input_formats = [FORMAT, f"{FORMAT}:%S"]
+    widget = forms.DateTimeInput({"type": "datetime-local"}, format=FORMAT)
+    default_error_messages = {"invalid": "Give a day and a time, such as 2027-01-31T23:59."}
+
+
+class AttributesForm(forms.Form):
+    """From when until when a key signs, and the operators' tags. ``attributes`` is what was entered."""
+
+    not_before = MomentField(label="Valid from", required=False)
+    expires_at = MomentField(label="Valid until", required=False)
+    tags = forms.CharField(
+        label="Tags",
+        required=False,
+        help_text=f"One name=value a line, at most {MOST_TAGS}, each with up to {TAG_LENGTH} characters for "
+        "the name and for the value. No personal data: the HSM's maker may store tags anywhere in the world.",
+        widget=forms.Textarea({"class": "mono", "rows": 3, "spellcheck": "false", "autocapitalize": "off"}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        zone = timezone.get_current_timezone_name()
+        self.fields["not_before"].help_text = f"The HSM refuses to sign before. Time zone: {zone}."
+        self.fields["expires_at"].help_text = "The HSM refuses to sign from then on. Empty: no end."
+
+    def clean_tags(self) -> dict[str, str]:
+        try:
+            return parse_tags(self.cleaned_data["tags"])
+        except BadAttributes as error:
+            raise forms.ValidationError(str(error)) from error
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        try:
+            require_dates(not_before=data.get("not_before"), expires_at=data.get("expires_at"))
+        except BadAttributes as error:
+            self.add_error(error.field, str(error))
+        return data
+
+    @property
+    def attributes(self) -> KeyAttributes:
+        data = self.cleaned_data
+        return KeyAttributes(data.get("enabled", True), data["not_before"], data["expires_at"], data["tags"])
+
+
+class UpdateForm(AttributesForm):
+    """The dates, the enabled state and the tags that a key has, to be changed."""
+
+    enabled = forms.BooleanField(
+        label="Enabled",
+        required=False,
+        help_text="A key that is not enabled signs nothing. Its signatures keep verifying.",
+    )
+
+    def __init__(self, *args: Any, key: ManagedKey, **kwargs: Any) -> None:
+        initial = {
+            "enabled": key.enabled,
+            "not_before": key.not_before,
+            "expires_at": key.expires_at,
+            "tags": format_tags(key.tags),
+        }
+        super().__init__(*args, initial=initial, **kwargs)
+        self.key = key
+        dates = Div("not_before", "expires_at", css_class="form-columns")
+        self.helper = _helper(Fieldset("", "enabled", dates, "tags"), button="Change validity and tags")
+
+    def clean_not_before(self) -> datetime | None:
+        return _kept(self.cleaned_data["not_before"], self.key.not_before)
+
+    def clean_expires_at(self) -> datetime | None:
+        return _kept(self.cleaned_data["expires_at"], self.key.expires_at)
+
+
+def _kept(entered: datetime | None, held: datetime | None) -> datetime | None:
+    """The date held, when the entered one is the same to the minute: browsers ask for no seconds."""
+    same = entered is not None and held is not None and entered == held.replace(second=0, microsecond=0)
+    return held if same else entered
+
+
+class GenerateForm(AttributesForm):
+    """New keys. A greyed source that is posted all the same is refused by the service, with the reason.
+
+    ``names`` are the names of all keys; ``token`` tells one sending of the form from its repetition.
+    """
+
+    token = forms.UUIDField(required=False, widget=forms.HiddenInput)
     source = forms.ModelChoiceField(
         CryptoSource.objects.defer("sealed_secret"),
         label="Crypto source",
@@ -81,8 +186,24 @@ class GenerateForm(forms.Form):
     name = forms.CharField(
         label="Name",
         max_length=127,
-        help_text="1 to 127 letters, digits and hyphens, as the HSM demands. It cannot be changed later.",
+        help_text="1 to 127 letters, digits and hyphens, as the HSM demands. It cannot be changed later. "
+        "For several keys: what comes before the number, such as eseal-2026-",
         widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+    )
+    count = UsualNumber(
+        label="How many",
+        initial=1,
+        min_value=1,
+        max_value=MOST_AT_ONCE,
+        help_text=f"1 to {MOST_AT_ONCE}. Each of several keys gets the name and a number.",
+    )
+    first = UsualNumber(label="First number", initial=1, min_value=0, help_text="For several keys.")
+    digits = UsualNumber(
+        label="Digits",
+        initial=3,
+        min_value=1,
+        max_value=MOST_DIGITS,
+        help_text="3 writes 1 as 001, so that the names sort.",
     )
     algorithm = forms.TypedChoiceField(
         label="Key type",
@@ -103,8 +224,38 @@ class GenerateForm(forms.Form):
         if len(usable) == 1:
             self.initial.setdefault("source", usable[0])
         algorithm.choices = _key_types()
+        self.initial.setdefault("token", uuid4())
+        self.helper = _helper(*self._layout(), button="Generate key")
+
+    def _layout(self) -> list[Fieldset]:
         notes = HTML('{% include "keys/source_notes.html" %}')
-        self.helper = _helper(Fieldset("", "source", notes, "name", "algorithm"), button="Generate key")
+        numbers = Div("count", "first", "digits", css_class="form-columns counting")
+        preview = HTML('{% include "keys/names_preview.html" %}')
+        dates = Div("not_before", "expires_at", css_class="form-columns")
+        return [
+            Fieldset("", "token", "source", notes, "algorithm"),
+            Fieldset("Names", "name", numbers, preview),
+            Fieldset("Validity and tags", dates, "tags"),
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if {"name", *_NUMBERS} & set(self.errors):
+            return data
+        try:
+            data["names"] = counted_names(data["name"], **{name: data[name] for name in _NUMBERS})
+        except BadCount as error:
+            self.add_error(error.field, str(error))
+        return data
+
+    @property
+    def names(self) -> list[str]:
+        """All names as entered; empty before anything was, or while the numbers do not work."""
+        found: list[str] = self.cleaned_data.get("names", []) if self.is_bound else []
+        return found
+
+
+_NUMBERS: Final = ("count", "first", "digits")
 
 
 def why_unusable(sources: Iterable[CryptoSource], *, now: datetime) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What the console calls things: key types, places, operations and steps, in plain words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
@@ -10,6 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from cryptosources.providers.algorithms import SignatureAlgorithm
+from cryptosources.providers.api import KeyAttributes
+from keys.attributes import Validity
 from keys.lifecycle import OperationKind, OperationState, Residency, Step
 from keys.models import KeyBackup, KeyOperation, ManagedKey
 
@@ -114,6 +117,14 @@ PLACES: Final = {
     Residency.FAULTED: Words("needs a person", "bad"),
 }
 
+VALIDITIES: Final = {
+    Validity.VALID: "valid",
+    Validity.EXPIRING: "expires soon",
+    Validity.NOT_YET_VALID: "not yet valid",
+    Validity.EXPIRED: "expired",
+    Validity.DISABLED: "disabled",
+}
+
 #: Why an operation that needs the key elsewhere is not possible now.
 NOT_FROM_HERE: Final = {
     Residency.CREATING: "The key is still being created.",
@@ -125,8 +136,9 @@ NOT_FROM_HERE: Final = {
     Residency.FAULTED: "The key needs a person first.",
 }
 
+_WAITS: Final = "waits for a worker"
 STATES: Final = {
-    OperationState.PENDING: Words("waiting", "info"),
+    OperationState.PENDING: Words(_WAITS, "info"),
     OperationState.RUNNING: Words("running", "info"),
     OperationState.SUCCEEDED: Words("done", "ok"),
     OperationState.FAILED: Words("failed", "bad"),
@@ -140,7 +152,9 @@ _PROOFS: Final = {
 
 
 def badge(words: Words) -> SafeString:
-    """The words in a badge, with the note beside it."""
+    """The words in a badge, with the note beside it; words without a badge stand quietly."""
+    if not words.badge:
+        return format_html('<span class="quiet">{}</span>', words.text)
     mark = format_html('<span class="badge badge-{}">{}</span>', words.badge, words.text)
     return format_html('{} <span class="quiet">{}</span>', mark, words.note) if words.note else mark
 
@@ -165,10 +179,58 @@ def place(key: ManagedKey) -> Words:
 
 
 def state(operation: KeyOperation) -> Words:
-    """How the operation stands; one that waits after an error says so."""
-    if operation.state == OperationState.PENDING and operation.error:
-        return Words("will be tried again", "warn")
-    return STATES[OperationState(operation.state)]
+    """How the operation stands: who has it now, or what it waits for."""
+    state, start = OperationState(operation.state), operation.not_before
+    step = operation.step.replace("_", " ")
+    if state is OperationState.PENDING and operation.error:
+        return Words("paused", "warn", f"tried again at {clock_time(start)}" if start else "")
+    if state is OperationState.PENDING and start is not None and start > timezone.now():
+        return Words("queued", "muted", f"starts at {clock_time(start)}")
+    if state is OperationState.RUNNING:
+        held = operation.claim_token is not None
+        return Words("running", "info", step) if held else Words(_WAITS, "info", f"next: {step}")
+    return STATES[state]
+
+
+def validity(key: ManagedKey, now: datetime) -> Words:
+    """Whether the key may sign now, in a badge; a key that simply may has none (``badge`` is empty)."""
+    match key.validity(now):
+        case Validity.DISABLED:
+            return Words("disabled", "muted")
+        case Validity.EXPIRED:
+            return Words("expired", "bad", f"on {day(_given(key.expires_at))}")
+        case Validity.NOT_YET_VALID:
+            return Words("not yet valid", "warn", f"from {day(_given(key.not_before))}")
+        case Validity.EXPIRING:
+            return Words(f"expires in {days_left(_given(key.expires_at) - now)}", "warn")
+        case Validity.VALID:
+            return Words(f"until {day(key.expires_at)}" if key.expires_at else "no end", "")
+
+
+def attributes(held: KeyAttributes) -> str:
+    """``enabled, from 3 Feb 2027, 12:00:00, no end, tags a=b``: all that an update sets."""
+    parts = ["enabled" if held.enabled else "disabled"]
+    if held.not_before:
+        parts.append(f"from {date_format(timezone.localtime(held.not_before), 'j M Y, H:i:s')}")
+    end = held.expires_at
+    parts.append(f"until {date_format(timezone.localtime(end), 'j M Y, H:i:s')}" if end else "no end")
+    tags = ", ".join(f"{name}={value}" for name, value in sorted(held.tags.items()))
+    return ", ".join([*parts, f"tags {tags}" if tags else "no tags"])
+
+
+def _given(at: datetime | None) -> datetime:
+    if at is None:
+        raise ValueError("a validity without the date it comes from")
+    return at
+
+
+def days_left(left: timedelta) -> str:
+    """``12 days``, ``1 day``, ``5 hours`` or ``less than an hour``."""
+    hours = int(left.total_seconds() // 3600)
+    for amount, unit in ((hours // 24, "day"), (hours, "hour")):
+        if amount:
+            return f"{amount} {unit}" if amount == 1 else f"{amount} {unit}s"
+    return "less than an hour"
 
 
 def proof(backup: KeyBackup) -> Words:
@@ -192,6 +254,33 @@ def describe(algorithm: SignatureAlgorithm) -> str:
 def day(at: datetime) -> str:
     """``3 Feb 2027``, in the console's time zone."""
     return date_format(timezone.localtime(at), "j M Y")
+
+
+def plain_day(at: date) -> str:
+    """``3 Feb 2027``; a day of the counters is a day in UTC."""
+    return date_format(at, "j M Y")
+
+
+def clock_time(at: datetime) -> str:
+    """``14:03:10``, in the console's time zone; with the day when it is not today's."""
+    local = timezone.localtime(at)
+    form = "H:i:s" if local.date() == timezone.localdate() else "j M Y, H:i:s"
+    return date_format(local, form)
+
+
+def names(several: Sequence[str]) -> str:
+    """``eseal-001, eseal-002 … eseal-050``."""
+    if len(several) <= 3:
+        return ", ".join(several)
+    return f"{several[0]}, {several[1]} … {several[-1]}"
+
+
+def about(length: timedelta) -> str:
+    """A length for an expectation: ``about 50 seconds``, ``about 4 minutes``."""
+    seconds = max(round(length.total_seconds()), 1)
+    if seconds < 100:
+        return f"about {seconds} second{'' if seconds == 1 else 's'}"
+    return f"about {round(seconds / 60)} minutes"
 
 
 def span(length: timedelta) -> str:

@@ -36,7 +36,7 @@ def _kind(name: str) -> OperationKind:
         kind = OperationKind(name)
     except ValueError as error:
         raise Http404 from error
-    if kind not in ORDER or kind is OperationKind.SIGN:
+    if kind not in ORDER or kind in (OperationKind.SIGN, OperationKind.UPDATE):
         raise Http404
     return kind
 

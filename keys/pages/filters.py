@@ -1,18 +1,21 @@
 """The lists' filters, in the console's words."""
 
 from collections.abc import Iterable
-from typing import Any
+from datetime import timedelta
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import KeyAlgorithm
 from keys import wording
+from keys.attributes import Validity
 from keys.lifecycle import OperationKind, OperationState, Residency
-from keys.models import ManagedKey
+from keys.models import KeyBatch, KeyOperation, KeyOperationQuerySet, ManagedKey, ManagedKeyQuerySet
 
 
 class SourceFilter(SimpleListFilter):
@@ -35,23 +38,74 @@ def _columns(queryset: QuerySet[Any]) -> set[str]:
     return {field.name for field in queryset.model._meta.get_fields()}
 
 
-class KeyFilter(SimpleListFilter):
-    """Operations of one key. Shown only when the address names one: there may be thousands of keys."""
+class _OneOfMany(SimpleListFilter):
+    """Rows of one thing out of thousands: shown only when the address names it by its id."""
 
-    title = "key"
-    parameter_name = "key"
+    rows: type[ManagedKey | KeyBatch]
+    column: str
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
         try:
-            wanted = UUID(request.GET.get(self.parameter_name, ""))
+            wanted = UUID(request.GET.get(str(self.parameter_name), ""))
         except ValueError:
             return []
-        return [
-            (str(pk), name) for pk, name in ManagedKey.objects.filter(pk=wanted).values_list("pk", "name")
-        ]
+        return [(str(row.pk), str(row)) for row in self.rows._default_manager.filter(pk=wanted)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(key=self.value()) if self.lookup_choices else queryset
+        return queryset.filter(Q((self.column, self.value()))) if self.lookup_choices else queryset
+
+
+class KeyFilter(_OneOfMany):
+    """Operations of one key."""
+
+    title = "key"
+    parameter_name = column = "key"
+    rows = ManagedKey
+
+
+class BatchFilter(_OneOfMany):
+    """Operations that were asked for together."""
+
+    title = "batch"
+    parameter_name = column = "batch"
+    rows = KeyBatch
+
+
+class KeyBatchFilter(BatchFilter):
+    """Keys that were asked for together."""
+
+    column = "operations__batch"
+
+
+class ActorFilter(SimpleListFilter):
+    """Operations that one person, or one program, asked for."""
+
+    title = "who"
+    parameter_name = "who"
+    most = 50
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        names = KeyOperation.objects.order_by("actor_name").values_list("actor_name", flat=True).distinct()
+        return [(name, name) for name in names[: self.most]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(actor_name=self.value()) if self.value() else queryset
+
+
+class AskedFilter(SimpleListFilter):
+    """Operations asked for in the last days."""
+
+    title = "asked"
+    parameter_name = "asked"
+    spans: ClassVar = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days"}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        return list(self.spans.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in self.spans:
+            return queryset
+        return queryset.filter(requested_at__gte=timezone.now() - timedelta(days=int(self.value() or 0)))
 
 
 class _ChoiceFilter(SimpleListFilter):
@@ -86,7 +140,38 @@ class KindFilter(_ChoiceFilter):
     choices_shown = [(item.value, wording.ACTS[item].label) for item in OperationKind]
 
 
-class StateFilter(_ChoiceFilter):
+class ValidityFilter(SimpleListFilter):
+    """Keys that may sign now, and those that may not."""
+
+    title = "validity"
+    parameter_name = "validity"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        return [(item.value, wording.VALIDITIES[item]) for item in Validity]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in set(Validity) or not isinstance(queryset, ManagedKeyQuerySet):
+            return queryset
+        return queryset.in_validity(Validity(str(self.value())), now=timezone.now())
+
+
+class StateFilter(SimpleListFilter):
+    """How operations stand, in the words of their badges."""
+
     title = "state"
     parameter_name = "state"
-    choices_shown = [(item.value, wording.STATES[item].text) for item in OperationState]
+    _states: ClassVar = {
+        "under_way": ("under way", KeyOperationQuerySet.under_way),
+        "running": ("running", KeyOperationQuerySet.held),
+        "waiting": ("waiting", KeyOperationQuerySet.waiting),
+        "paused": ("paused", KeyOperationQuerySet.paused),
+        "succeeded": ("done", lambda rows: rows.filter(state=OperationState.SUCCEEDED)),
+        "failed": ("failed", lambda rows: rows.filter(state=OperationState.FAILED)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        return [(value, words) for value, (words, _narrow) in self._states.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        _words, narrow = self._states.get(str(self.value()), ("", None))
+        return narrow(queryset) if narrow else queryset

@@ -61,7 +61,8 @@ def _undo(kind: OperationKind, verified: KeyBackup | None) -> str:
     if kind is OperationKind.ROTATE:
         return (
             "Nothing takes a version away again. Earlier versions stay in the HSM, "
-            "and their signatures keep verifying."
+            "and their signatures keep verifying. The new version has the key's tags, is enabled, "
+            "and has no validity dates: set them afterwards, if you want any."
         )
     restore = "Restore puts the key back from its verified backup" if verified else ""
     if kind is OperationKind.PURGE:

@@ -1,18 +1,22 @@
 """The page of one key, and its public key for machines."""
 
 import json
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 from django.utils.http import content_disposition_header
 
-from keys.lifecycle import OperationState
+from keys.attributes import Validity
+from keys.lifecycle import OperationState, Residency
 from keys.models import KeyOperation, KeyVersion, ManagedKey
 from keys.pages.offers import OVER, offers
 from keys.pages.page import OPERATE_KEYS, VIEW_KEYS, find_key, live, needs, render
 from keys.pages.signatures import public_key_name
 from keys.pages.use import signatures_by_day
+from keys.services.validity import why_not_valid
 
 RECENT_OPERATIONS = 8
 
@@ -43,6 +47,7 @@ def page(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
         trouble=_trouble(key),
         offers=offers(key, under_way=under_way, now=now) if may_operate else [],
         over=key.where in OVER,
+        **_validity(key, now),
     )
 
 
@@ -58,7 +63,16 @@ def live_part(request: HttpRequest, key_id: UUID) -> HttpResponseBase:
         key=key,
         under_way=under_way,
         trouble=_trouble(key),
+        **_validity(key, timezone.now()),
     )
+
+
+def _validity(key: ManagedKey, now: datetime) -> dict[str, Any]:
+    """What the page says where the key is out of use, or soon will be."""
+    return {
+        "warn_of_validity": key.validity(now) is not Validity.VALID,
+        "not_valid": why_not_valid(key, now=now) if key.where is Residency.RESIDENT else "",
+    }
 
 
 @needs(VIEW_KEYS)

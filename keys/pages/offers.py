@@ -12,6 +12,7 @@ from cryptosources.models import CryptoSource
 from cryptosources.services.gate import licence_refusal
 from keys.lifecycle import OperationKind, Residency, possible
 from keys.models import KeyOperation, ManagedKey
+from keys.services.validity import why_not_valid
 from keys.wording import ACTS, NOT_FROM_HERE, ActWords
 
 #: The order on the page; what cannot be undone comes last and stands apart.
@@ -19,6 +20,7 @@ ORDER: Final = (
     OperationKind.SIGN,
     OperationKind.BACKUP,
     OperationKind.ROTATE,
+    OperationKind.UPDATE,
     OperationKind.RESTORE,
     OperationKind.RECOVER,
     OperationKind.DELETE,
@@ -26,7 +28,7 @@ ORDER: Final = (
 )
 DANGEROUS: Final = frozenset({OperationKind.DELETE, OperationKind.PURGE})
 #: These show a page of their own before anything is asked for.
-_ASK_FIRST: Final = DANGEROUS | {OperationKind.SIGN, OperationKind.ROTATE}
+_ASK_FIRST: Final = DANGEROUS | {OperationKind.SIGN, OperationKind.ROTATE, OperationKind.UPDATE}
 #: Residencies that end a key's story: nothing will be offered again.
 OVER: Final = frozenset({Residency.PURGED, Residency.NOT_CREATED})
 
@@ -88,6 +90,8 @@ def _reason(
         return "This HSM has purge protection: a deleted key stays until its retention ends."
     if busy is not None and kind.exclusive:
         return f"The {ACTS[busy.what].noun} of this key is under way; wait until it ends."
+    if kind is OperationKind.SIGN and (reason := why_not_valid(key, now=refusals.now)):
+        return reason
     return next(refusals.all_of(kind), "")
 
 

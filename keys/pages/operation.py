@@ -82,7 +82,7 @@ def retry(request: HttpRequest, operation_id: UUID) -> HttpResponseBase:
 
 
 def _operation(operation_id: UUID) -> KeyOperation:
-    rows = KeyOperation.objects.select_related("key__source").defer("key__source__sealed_secret")
+    rows = KeyOperation.objects.select_related("key__source", "batch").defer("key__source__sealed_secret")
     return get_object_or_404(rows, pk=operation_id)
 
 
@@ -143,7 +143,7 @@ def _step_line(operation: KeyOperation, step: Step, index: int, current: int) ->
         return StepLine(label, "skipped" if operation.state == OperationState.FAILED else "waiting")
     outcome = {
         OperationState.PENDING: "warning" if operation.error else "waiting",
-        OperationState.RUNNING: "running",
+        OperationState.RUNNING: "running" if operation.claim_token else "waiting",
         OperationState.FAILED: "failed",
     }[OperationState(operation.state)]
     return StepLine(
@@ -152,8 +152,9 @@ def _step_line(operation: KeyOperation, step: Step, index: int, current: int) ->
 
 
 def took(operation: KeyOperation, *, now: datetime) -> timedelta:
-    """From the asking to the end, or until now."""
-    return (operation.finished_at or now) - operation.requested_at
+    """From the asking to the end, or until now; one of a batch counts from its own start."""
+    start = operation.started_at if operation.batch_id else None
+    return (operation.finished_at or now) - (start or operation.requested_at)
 
 
 def _status(operation: KeyOperation) -> dict[str, Any]:

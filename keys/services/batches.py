@@ -37,19 +37,20 @@ _NAMES_SHOWN: Final = 5
 @recorded(OperationKind.GENERATE)
 def generate_batch(
     *,
-    token: UUID,
     source: CryptoSource,
     names: Sequence[str],
     algorithm: KeyAlgorithm,
     actor: Actor,
     now: datetime,
     attributes: KeyAttributes = PLAIN,
+    token: UUID | None = None,
 ) -> KeyBatch:
     """Ask for one new key for each name: all of them, or none.
 
     OperationRefused (names taken or malformed, too many) | SourceInactive | FeatureNotLicensed. The same
     form sent twice (the same ``token`` for the same names) asks once.
     """
+    token = token or uuid4()
     if (made := _made_before(token, source, names)) is not None:
         return made
     require_usable(source=source, now=now)

@@ -4,11 +4,14 @@ import json
 from datetime import timedelta
 
 from django import template
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from keys import wording
 from keys.lifecycle import Step
 from keys.models import KeyBackup, KeyOperation, KeyVersion, ManagedKey
+from keys.services.batches import CREATION_PACE
+from keys.services.validity import from_parameters
 
 register = template.Library()
 
@@ -21,6 +24,18 @@ def key_type(key: ManagedKey) -> str:
 @register.filter
 def place_badge(key: ManagedKey) -> SafeString:
     return wording.badge(wording.place(key))
+
+
+@register.filter
+def validity_badge(key: ManagedKey) -> SafeString:
+    return wording.badge(wording.validity(key, timezone.now()))
+
+
+@register.simple_tag
+def names_in_words(names: list[str]) -> str:
+    """What several counted names will be, and how long the HSM takes for them."""
+    expected = wording.about(len(names) * CREATION_PACE)
+    return f"{len(names)} keys: {wording.names(names)}. The HSM creates about one key a second: {expected}."
 
 
 @register.filter
@@ -41,6 +56,11 @@ def operation_title(operation: KeyOperation) -> str:
 @register.filter
 def operation_label(operation: KeyOperation) -> str:
     return wording.ACTS[operation.what].label
+
+
+@register.filter
+def attributes_in_words(operation: KeyOperation) -> str:
+    return wording.attributes(from_parameters(operation.parameters))
 
 
 @register.filter

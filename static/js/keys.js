@@ -32,3 +32,42 @@ window.addEventListener("pageshow", () => {
   document.querySelectorAll("form").forEach((form) => showSending(form, false));
 });
 showNotes();
+
+/* The names of several keys, shown while their part in common and their numbers are typed.
+   [data-names-preview] is filled from #id_name, #id_count, #id_first and #id_digits; the server checks. */
+const preview = document.querySelector("[data-names-preview]");
+const numberFields = ["count", "first", "digits"].map((name) => document.getElementById(`id_${name}`));
+
+function countedNames(base, count, first, digits) {
+  const at = (index) => base + String(first + index).padStart(digits, "0");
+  return count > 3 ? `${at(0)}, ${at(1)} … ${at(count - 1)}` : [...Array(count).keys()].map(at).join(", ");
+}
+
+function expected(seconds) {
+  return seconds < 100 ? `about ${seconds} seconds` : `about ${Math.round(seconds / 60)} minutes`;
+}
+
+function previewText(base, [count, first, digits]) {
+  if (!base) return "Type the part of the name that comes before the number.";
+  const last = String(first + count - 1);
+  if (last.length > digits) return `The last number is ${last}: use ${last.length} digits.`;
+  const names = countedNames(base, count, first, digits);
+  return `${count} keys: ${names}. The HSM creates about one key a second: ${expected(count)}.`;
+}
+
+function showNames() {
+  const numbers = numberFields.map((field) => Number.parseInt(field.value, 10));
+  const [count] = numbers;
+  const several = count > 1 && count <= Number(numberFields[0].max);
+  for (const field of numberFields.slice(1)) field.closest(".field").hidden = !(count > 1);
+  preview.hidden = !several || numbers.some((number) => Number.isNaN(number) || number < 0);
+  if (preview.hidden) return;
+  const text = previewText(document.getElementById("id_name").value.trim(), numbers);
+  if (preview.textContent !== text) preview.textContent = text;
+}
+
+if (preview) {
+  document.addEventListener("input", showNames);
+  window.addEventListener("pageshow", showNames);
+  showNames();
+}

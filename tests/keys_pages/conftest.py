@@ -1,6 +1,8 @@
 """People of the four roles, signed in; keys of an in-memory source; a worker that runs in the test."""
 
+import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pytest
@@ -59,6 +61,13 @@ def text_of(answer: Any) -> str:
     assert isinstance(answer, HttpResponse)
     assert answer.status_code == 200, answer.status_code
     return answer.content.decode()
+
+
+def error_at(page: str, field: str) -> str:
+    """What the page says is wrong with that field."""
+    found = re.search(rf'id="id_{field}_error">(.*?)</div>', page, flags=re.DOTALL)
+    assert found, f"no error at {field}"
+    return unescape(re.sub(r"<[^>]+>", " ", found[1]))
 
 
 def key_url(key: ManagedKey, part: str = "") -> str:

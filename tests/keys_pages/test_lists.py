@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -11,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from cryptosources.models import CryptoSource, SourceStatus
+from keys.attributes import Validity
 from keys.models import KeyBackup, KeyOperation, KeyUse, KeyVersion, ManagedKey
 from secretstore.secret import Secret
 from secretstore.services import seal_into
@@ -96,15 +98,20 @@ def test_lists_never_load_a_blob_or_a_sources_key(operator: Client, source: Cryp
             assert "sealed" not in query["sql"].split("FROM")[0], address
 
 
-def test_a_row_tells_type_source_place_versions_backup_and_recent_signatures(
+def test_a_row_tells_type_source_place_validity_and_recent_use(
     operator: Client, source: CryptoSource
 ) -> None:
-    key = _key(source, "seal-1", algorithm="RSA-4096")
-    KeyVersion.objects.create(key=key, version="v2", public_key_der=b"", created_at=timezone.now())
+    today = datetime.now(UTC).date()
+    _key(source, "seal-1", algorithm="RSA-4096")
     page = text_of(operator.get(KEYS))
-    for told in ("seal-1", "RSA-HSM 4096", "Vault A", "in the HSM", "data-relative"):
-        assert told in page
-    for label, shown in (("Versions", "2"), ("Signatures, 30 days", "2")):
+    for label, shown in (
+        ("Type", "RSA-HSM 4096"),
+        ("Source", "Vault A"),
+        ("Where", "in the HSM"),
+        ("Validity", "no end"),
+        ("Last used", f"{today.day} {today:%b %Y}"),
+        ("Signatures, 30 days", "2"),
+    ):
         assert re.search(rf'data-label="{label}"[^>]*>(<span[^>]*>)?{shown}<', page), label
 
 
@@ -143,10 +150,37 @@ def test_keys_are_searched_by_name_and_filtered_by_source_place_and_type(
         "?residency=deleted": ["invoice-2"],
         "?algorithm=RSA-2048": ["seal-1"],
         "?q=invoice&residency=resident": ["invoice-1"],
+        "?q=vault+b": ["seal-1"],
         "?source=nonsense&residency=nonsense&algorithm=nonsense": ["invoice-1", "invoice-2", "seal-1"],
     }.items():
         assert _names(text_of(operator.get(KEYS + query))) == names, query
     assert "Nothing matches" in text_of(operator.get(f"{KEYS}?q=nothing-like-it"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "validity", "told"),
+    [
+        ({}, "valid", "no end"),
+        ({"expires_at": timedelta(days=400)}, "valid", "until"),
+        ({"expires_at": timedelta(days=12, hours=1)}, "expiring", "expires in 12 days"),
+        ({"expires_at": timedelta(hours=5, minutes=1)}, "expiring", "expires in 5 hours"),
+        ({"expires_at": timedelta(seconds=-1)}, "expired", "expired"),
+        ({"not_before": timedelta(days=2)}, "not_yet_valid", "not yet valid"),
+        ({"enabled": False}, "disabled", "disabled"),
+    ],
+)
+def test_validity_is_told_in_words_and_is_a_filter(
+    operator: Client, source: CryptoSource, changes: dict[str, Any], validity: str, told: str
+) -> None:
+    now = timezone.now()
+    dated = {n: now + value if isinstance(value, timedelta) else value for n, value in changes.items()}
+    _key(source, "this-one", **dated)
+    for each in Validity:
+        page = text_of(operator.get(f"{KEYS}?validity={each}"))
+        assert _names(page) == (["this-one"] if each == validity else []), each
+    shown = text_of(operator.get(KEYS)).partition("<tbody>")[2]
+    assert told in shown
+    assert text_of(operator.get(f"{KEYS}?validity=nonsense")).count("this-one")
 
 
 def test_long_lists_come_in_pages(operator: Client, source: CryptoSource) -> None:
@@ -159,8 +193,9 @@ def test_long_lists_come_in_pages(operator: Client, source: CryptoSource) -> Non
 def test_operations_are_filtered_by_key_state_and_kind(operator: Client, source: CryptoSource) -> None:
     first, second = _key(source, "first"), _key(source, "second")
     _operation(first)
-    _operation(first, kind="sign", step="sign", steps=["sign"])
-    _operation(second, state="failed", error="The HSM is away.")
+    three_days_ago = timezone.now() - timedelta(days=3)
+    _operation(first, kind="sign", step="sign", steps=["sign"], requested_at=three_days_ago)
+    _operation(second, state="failed", error="The HSM is away.", actor_name="bob", request_id="request-7")
     for query, titles in {
         "": {"Back up first", "Sign with first", "Back up second"},
         f"?key={first.pk}": {"Back up first", "Sign with first"},
@@ -169,6 +204,11 @@ def test_operations_are_filtered_by_key_state_and_kind(operator: Client, source:
         "?q=second": {"Back up second"},
         f"?source={source.pk}&kind=backup": {"Back up first", "Back up second"},
         "?key=nonsense": {"Back up first", "Sign with first", "Back up second"},
+        "?who=bob": {"Back up second"},
+        "?q=request-7": {"Back up second"},
+        "?q=request": set(),
+        "?asked=1": {"Back up first", "Back up second"},
+        "?asked=7": {"Back up first", "Sign with first", "Back up second"},
     }.items():
         page = text_of(operator.get(OPERATIONS + query))
         rows = {
@@ -176,6 +216,47 @@ def test_operations_are_filtered_by_key_state_and_kind(operator: Client, source:
         }
         assert rows == titles, query
     assert "The HSM is away." in text_of(operator.get(OPERATIONS))
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "told"),
+    [
+        ({"state": "pending"}, "waiting", "waits for a worker"),
+        ({"state": "pending", "not_before": timedelta(minutes=5)}, "waiting", "starts at"),
+        ({"state": "pending", "error": "away", "not_before": timedelta(0)}, "paused", "tried again at"),
+        ({"state": "running"}, "waiting", "next: back up"),
+        (
+            {"state": "running", "claim_token": uuid4(), "claim_expires_at": timedelta(minutes=3)},
+            "running",
+            "back up",
+        ),
+    ],
+)
+def test_work_under_way_tells_who_has_it_or_what_it_waits_for(
+    operator: Client, source: CryptoSource, changes: dict[str, Any], state: str, told: str
+) -> None:
+    now = timezone.now()
+    dated = {n: now + value if isinstance(value, timedelta) else value for n, value in changes.items()}
+    _operation(_key(source, "first"), finished_at=None, **dated)
+    for each in ("running", "waiting", "paused", "failed", "succeeded"):
+        shown = "Back up first" in text_of(operator.get(f"{OPERATIONS}?state={each}"))
+        assert shown is (each == state), each
+    page = text_of(operator.get(f"{OPERATIONS}?state=under_way"))
+    assert told in page.partition("<tbody>")[2]
+
+
+def test_the_list_follows_what_is_under_way(operator: Client, source: CryptoSource) -> None:
+    operation = _operation(_key(source, "first"), state="pending", finished_at=None)
+    page = text_of(operator.get(f"{OPERATIONS}?kind=backup"))
+    assert 'data-live="?kind=backup"' in page
+    told = operator.get(f"{OPERATIONS}?kind=backup", headers={"accept": "application/json"}).json()
+    assert not told["finished"]
+    assert "Back up first" in told["html"]
+    assert '<nav class="shell' not in told["html"]
+    KeyOperation.objects.filter(pk=operation.pk).update(state="succeeded", finished_at=timezone.now())
+    told = operator.get(f"{OPERATIONS}?kind=backup", headers={"accept": "application/json"}).json()
+    assert told["finished"]
+    assert "data-live" not in text_of(operator.get(f"{OPERATIONS}?kind=backup"))
 
 
 def test_a_signature_is_listed_with_what_was_signed(operator: Client, source: CryptoSource) -> None:

@@ -48,7 +48,9 @@ def test_the_live_part_follows_the_steps(operator: Client, new_key: NewKey, cloc
     assert (finished, _steps(html)) == (False, ["step-waiting", "step-waiting"])
     operations.perform(operation_id=operation.pk, clock=clock)
     finished, html = _live(operator, operation)
-    assert (finished, _steps(html)) == (False, ["step-passed", "step-running"])
+    assert (finished, _steps(html)) == (False, ["step-passed", "step-waiting"])
+    assert "waits for a worker" in html
+    assert "next: verify backup" in html
     assert "2 of 2" in html
     operations.perform(operation_id=operation.pk, clock=clock)
     finished, html = _live(operator, operation)
@@ -65,6 +67,7 @@ def test_a_running_step_shows_as_running(operator: Client, new_key: NewKey, cloc
     )
     finished, html = _live(operator, operation)
     assert (finished, _steps(html)) == (False, ["step-running", "step-waiting"])
+    assert "back up</span>" in html
 
 
 def test_a_pause_shows_the_reason_the_attempts_and_the_next_try(
@@ -75,7 +78,7 @@ def test_a_pause_shows_the_reason_the_attempts_and_the_next_try(
     operations.perform(operation_id=operation.pk, clock=clock)
     finished, html = _live(operator, operation)
     assert not finished
-    for told in ("will be tried again", "The HSM did not answer.", "timeout", "r-1"):
+    for told in ("paused", "tried again at", "The HSM did not answer.", "timeout", "r-1"):
         assert told in html
     assert f"Attempt 2 of {settings.MAX_ATTEMPTS}" in html
     assert f"1 of {settings.MAX_ATTEMPTS}" in html

@@ -1,0 +1,121 @@
+"""Dates, enabled state and tags on the pages: asked for, changed, shown, obeyed."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from cryptosources.models import CryptoSource
+from keys.models import KeyOperation, ManagedKey
+from tests.keys.conftest import Run
+from tests.keys_pages.conftest import NewKey, SignIn, asked, error_at, key_url, text_of
+from tests.ui.markup import parse
+
+ADD = "/keys/managedkey/add/"
+
+
+def _moment(at: datetime) -> str:
+    return timezone.localtime(at).strftime("%Y-%m-%dT%H:%M")
+
+
+def _minute(at: datetime) -> datetime:
+    return at.replace(second=0, microsecond=0)
+
+
+def test_a_key_is_generated_with_dates_and_tags_and_shows_them(
+    operator: Client, source: CryptoSource, run: Run
+) -> None:
+    start, end = timezone.now() - timedelta(days=1), timezone.now() + timedelta(days=12, hours=1)
+    entered = {
+        "source": str(source.pk),
+        "name": "seal-1",
+        "algorithm": "EC-P-256",
+        "not_before": _moment(start),
+        "expires_at": _moment(end),
+        "tags": "department=seals\r\nnote=a=b",
+    }
+    key = run(asked(operator.post(ADD, entered))).key
+    assert (key.not_before, key.expires_at) == (_minute(start), _minute(end))
+    assert key.tags == {"department": "seals", "note": "a=b"}
+    page = text_of(operator.get(key_url(key)))
+    for told in ("expires in 12 days", "department=seals", "note=a=b"):
+        assert told in page
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("tags", "no equals sign", "name=value"),
+        ("tags", "keymanager-key=x", "kept for this console"),
+        ("not_before", "tomorrow", "Give a day and a time"),
+        ("expires_at", "2020-01-01T00:00", "This is past"),
+    ],
+)
+def test_errors_stand_at_their_field_and_nothing_is_made(
+    operator: Client, source: CryptoSource, field: str, value: str, told: str
+) -> None:
+    entered = {"source": str(source.pk), "name": "seal-1", "algorithm": "EC-P-256", field: value}
+    assert told in error_at(text_of(operator.post(ADD, entered)), field)
+    assert not ManagedKey.objects.exists()
+
+
+def test_an_end_before_the_beginning_is_told_at_the_end(operator: Client, source: CryptoSource) -> None:
+    now = timezone.now()
+    entered = {
+        "source": str(source.pk),
+        "name": "seal-1",
+        "algorithm": "EC-P-256",
+        "not_before": _moment(now + timedelta(days=2)),
+        "expires_at": _moment(now + timedelta(days=1)),
+    }
+    assert "later than" in error_at(text_of(operator.post(ADD, entered)), "expires_at")
+
+
+def test_validity_and_tags_are_changed_on_a_page_of_their_own(
+    operator: Client, new_key: NewKey, run: Run
+) -> None:
+    key = new_key()
+    page = text_of(operator.get(key_url(key)))
+    assert f'href="{key_url(key, "update/")}"' in page
+    form = parse(text_of(operator.get(key_url(key, "update/"))))
+    assert form.by_id("id_enabled").get("checked") is not None
+    operation = asked(operator.post(key_url(key, "update/"), {"tags": "a=b"}))
+    told = text_of(operator.get(f"/keys/keyoperation/{operation.pk}/"))
+    assert "disabled, no end, tags a=b" in told
+    key = run(operation).key
+    assert (key.enabled, key.tags) == (False, {"a": "b"})
+    page = text_of(operator.get(key_url(key)))
+    assert "This key signs nothing now." in page
+    assert "The key is disabled" in text_of(operator.get(key_url(key, "sign/")))
+
+
+def test_the_form_keeps_the_seconds_that_a_browser_does_not_ask_for(
+    operator: Client, new_key: NewKey, run: Run
+) -> None:
+    key = new_key()
+    end = (timezone.now() + timedelta(days=3)).replace(second=42, microsecond=0)
+    ManagedKey.objects.filter(pk=key.pk).update(expires_at=end)
+    form = parse(text_of(operator.get(key_url(key, "update/"))))
+    shown = form.by_id("id_expires_at").get("value")
+    assert shown == _moment(end)
+    changed = run(asked(operator.post(key_url(key, "update/"), {"enabled": "on", "expires_at": shown}))).key
+    assert changed.expires_at == end
+
+
+def test_a_key_out_of_use_refuses_a_signature_with_the_reason(operator: Client, new_key: NewKey) -> None:
+    key = new_key()
+    ManagedKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(days=1))
+    digest = {"what": "digest", "digest": "00" * 32, "algorithm": "ES256"}
+    page = text_of(operator.post(key_url(key, "sign/"), digest))
+    assert "expired at" in page
+    assert not KeyOperation.objects.filter(kind="sign").exists()
+
+
+@pytest.mark.parametrize("role", ["auditor", "ops"])
+def test_only_operators_change_validity(sign_in: SignIn, new_key: NewKey, role: str) -> None:
+    key = new_key()
+    client = sign_in(role)
+    assert client.get(key_url(key, "update/")).status_code == 403
+    assert client.post(key_url(key, "update/"), {}).status_code == 403
+    assert not KeyOperation.objects.filter(kind="update").exists()
