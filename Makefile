@@ -4,10 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AXE := tests/axe
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test test-long lint docs requirements clean debian-packages
+.PHONY: help demo demo-reset test test-long screenshots lint docs requirements clean debian-packages
 
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --session-timeout 660
@@ -19,6 +20,7 @@ help:
 	@echo 'make demo-reset      forget the data of the demo'
 	@echo 'make test            every proof that fits in ten minutes, on PostgreSQL and on SQLite'
 	@echo 'make test-long       the long proofs: crash storms, load'
+	@echo 'make screenshots     take a picture of every page for docs/screenshots (ONLY="sources keys": of these)'
 	@echo 'make lint            style, types, imports, templates, migrations, requirements, reference pages'
 	@echo 'make docs            write docs/reference: every setting, every command'
 	@echo 'make requirements    compile requirements*.in into requirements*.txt with hashes'
@@ -43,6 +45,12 @@ $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed-run
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@touch $@
 
+# The accessibility checker comes from npm, by the hashes in its lock file, and runs no script of its own.
+$(AXE)/node_modules/installed: $(AXE)/package.json $(AXE)/package-lock.json | debian-packages
+	@if command -v npm >/dev/null && echo 'Installing axe-core ...' && \
+		(cd $(AXE) && npm ci --ignore-scripts --loglevel=error); then touch $@; \
+		else echo 'No axe-core without npm: what needs it stays unproven.'; fi
+
 # --- Demo ----------------------------------------------------------------------------------------
 
 demo: $(VENV)/installed-run
@@ -53,7 +61,7 @@ demo-reset: $(VENV)/installed-run
 
 # --- Proofs --------------------------------------------------------------------------------------
 
-test: $(VENV)/installed-dev debian-packages
+test: $(VENV)/installed-dev debian-packages $(AXE)/node_modules/installed
 	@status=0; set -x; \
 	KEYMANAGER_TEST_DATABASE=sqlite KEYMANAGER_TEST_ONLY_DATABASE=1 $(PYTEST) -m 'not long' || status=1; \
 	$(PYTEST) -m 'not long' || status=1; \
@@ -64,7 +72,13 @@ test-long: $(VENV)/installed-dev debian-packages
 
 # The tests run without these too, and then say at their end what they did not prove.
 debian-packages:
-	@bash .ci/debian-packages softhsm2 postgresql redis-server chromium docker-compose
+	@bash .ci/debian-packages softhsm2 postgresql redis-server chromium docker-compose \
+		$$(command -v npm >/dev/null || echo nodejs npm)
+
+# --- Pictures ------------------------------------------------------------------------------------
+
+screenshots: $(VENV)/installed-dev debian-packages
+	@$(BIN)/python -m tests.pages.shots $(ONLY)
 
 lint docs: export KEYMANAGER_DEMO := 1
 lint docs: export KEYMANAGER_SECRET_KEY := lint
@@ -87,5 +101,5 @@ requirements: $(VENV)/installed-dev
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AXE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, URLResolver, path, reverse
 from django.utils import timezone
@@ -76,6 +76,12 @@ class ConsoleSite(SessionSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         follow_work = path("overview/work/", self.admin_view(work.live_part), name="overview_work")
         return [follow_work, *super().get_urls()]
+
+    def app_index(  # type: ignore[override]  # Django promises a page where a redirect does
+        self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseRedirect:
+        """The rooms are in the navigation; an app has no front page of its own."""
+        return HttpResponseRedirect(reverse("admin:index"))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {"overview": overview(user=request.user, now=timezone.now()), **(extra_context or {})}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, StorageState, sync_playwright
 
 from tests.services import require_tool
 
@@ -142,13 +142,18 @@ def window(
     height: int = 900,
     colours: ColourScheme = "light",
     check: bool = True,
+    cookies: StorageState | None = None,
 ) -> Iterator[Window]:
-    """A fresh window without cookies. ``base_url`` without a trailing slash, as ``live_server.url``."""
+    """A fresh window, without cookies unless another window's ``storage_state`` is given.
+
+    ``base_url`` without a trailing slash, as ``live_server.url``.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme=colours,
         locale="en-GB",
         accept_downloads=True,
+        storage_state=cookies,
     )
     context.set_default_timeout(TIMEOUT_MS)
     try:
