@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from cryptosources.errors import CycleRefused
 from cryptosources.models import ConnectionTest, CryptoSource
+from cryptosources.providers.api import MISSING_RIGHT
 from cryptosources.services import connection_test, key_cycle, rights, throw_away
 from cryptosources.web import actor, allowed, page_url, permission
 from licensing.services import FeatureNotLicensed
@@ -96,7 +97,9 @@ def progress_part(
             "over": connection_test.is_over(test=test, now=now),
             "note": connection_test.progress_note(test=test, now=now),
             "failed": [step for step in test.steps if step["outcome"] == "failed"],
-            "rights_missing": any(_misses_right(step) for step in test.steps),
+            "rights_missing": any(
+                _misses_right(step) or MISSING_RIGHT in step.get("facts", {}) for step in test.steps
+            ),
             "not_begun": next((s for s in test.steps if s["name"] == key_cycle.NOT_BEGUN), None),
         }
     return render_to_string("cryptosources/progress.html", values, request)

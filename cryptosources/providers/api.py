@@ -18,6 +18,8 @@ Clock = Callable[[], datetime]
 
 OBJECT_ID: Final = "object_id"
 """In a step's facts: the id under which the HSM knows the account, to which rights are assigned."""
+MISSING_RIGHT: Final = "missing_right"
+"""In a step's facts: the vendor's name of the right that was refused."""
 
 
 class ProviderKind(StrEnum):

@@ -197,11 +197,9 @@ def _timed(held: Held) -> HealthStep:
 
 def _told(name: str, label: str, error: ProviderError) -> HealthStep:
     """A provider's error as a step, with the next thing to do."""
-    detail, remedy = error.message, error.remedy or _AGAIN
     if isinstance(error, AccessDenied) and error.missing_right:
-        detail = f"The application lacks the right {error.missing_right}."
-        remedy = f"Grant {error.missing_right} to the application on this HSM, then test again."
-    return failed_step(name, label, detail, code=error.code, remedy=remedy)
+        return test_rows.denied_step(name, label, error)
+    return failed_step(name, label, error.message, code=error.code, remedy=error.remedy or _AGAIN)
 
 
 def _require_usable(held: Held) -> None:

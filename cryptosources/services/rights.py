@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from cryptosources.models import ConnectionTest, CryptoSource
-from cryptosources.providers.api import OBJECT_ID, ProviderKind, Right, StepOutcome
+from cryptosources.providers.api import MISSING_RIGHT, OBJECT_ID, ProviderKind, Right, StepOutcome
 from cryptosources.providers.azure import rights as azure
 
 _EVERY_SOURCE: Final = frozenset(
@@ -127,21 +127,24 @@ def last_carried_out(source: CryptoSource) -> ConnectionTest | None:
 
 def _row(right: Right, kind: ProviderKind, steps: Mapping[str, Mapping[str, Any]]) -> RightRow:
     memory = kind is ProviderKind.MEMORY
+    action = right.value if memory else azure.full_action(right)
     step = steps.get(f"right:{right if memory else azure.DATA_ACTIONS[right]}")
-    state = _state(step)
+    state, found_out = _state(step), _how_found(step)
+    if any(each.get("facts", {}).get(MISSING_RIGHT) == action for each in steps.values()):
+        state, found_out = RightState.MISSING, "The HSM refused it to the throw-away key."
     return RightRow(
         label=azure.LABELS[right].capitalize(),
         what_for=azure.WHAT_FOR[right].capitalize(),
-        action=right.value if memory else azure.full_action(right),
+        action=action,
         state=state,
-        found_out=_how_found(step, state),
+        found_out=found_out,
     )
 
 
-def _how_found(step: Mapping[str, Any] | None, state: RightState) -> str:
+def _how_found(step: Mapping[str, Any] | None) -> str:
     if step is None:
         return "The test has not come this far."
-    if state is RightState.MISSING:
+    if _state(step) is RightState.MISSING:
         return "No role of the account gives it, and the HSM refused a harmless try."
     return str(step["detail"])
 

@@ -1,6 +1,6 @@
 """Writing the rows of connection tests; whoever carries a test out, or ends it, does it through here."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -9,7 +9,8 @@ from django.db import models, transaction
 
 from audit.services import Actor, Outcome, record
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
-from cryptosources.providers.api import HealthStep, StepOutcome
+from cryptosources.providers.api import MISSING_RIGHT, HealthStep, StepOutcome
+from cryptosources.providers.errors import AccessDenied
 
 State = ConnectionTest.State
 KEPT: Final = 20
@@ -24,6 +25,16 @@ class TestLost(Exception):
 
 def failed_step(name: str, label: str, detail: str, *, code: str = "", remedy: str = "") -> HealthStep:
     return HealthStep(name, label, StepOutcome.FAILED, detail, code, remedy)
+
+
+def denied_step(name: str, label: str, error: AccessDenied) -> HealthStep:
+    """A step that ended at a missing right, which its facts name."""
+    right = error.missing_right
+    detail = f"The application lacks the right {right}."
+    remedy = f"Grant {right} to the application on this HSM, then test again."
+    return replace(
+        failed_step(name, label, detail, code=error.code, remedy=remedy), facts={MISSING_RIGHT: right}
+    )
 
 
 def mine(test: ConnectionTest) -> models.QuerySet[ConnectionTest]:

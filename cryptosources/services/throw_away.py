@@ -45,7 +45,7 @@ SOURCE_TAG: Final = "keymanager-source"
 CLEAN_UP: Final = "cycle:remove"
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(hours=1)
-_BY_ITSELF: Final = "The console tries again by itself, with growing pauses; the page of the source shows it."
+_BY_ITSELF: Final = "The console tries again by itself, with growing pauses."
 
 
 class ClaimLost(Exception):
@@ -154,10 +154,11 @@ def record_about(held: Held, action: str, outcome: Outcome, **details: object) -
 class _Left:
     """What an attempt to remove left behind, and when the next one is due (None: a person decides).
 
-    ``gone``: nothing is left, and nothing can come any more.
+    ``gone``: nothing is left, and nothing can come any more. ``problem``: why not, for the key's own note.
     """
 
     step: HealthStep
+    problem: str = ""
     gone: bool = False
     due_at: datetime | None = None
     remains_until: datetime | None = None
@@ -231,7 +232,7 @@ def _nothing_found(held: Held) -> _Left:
         "Nothing is found of the throw-away key. A request that makes it was sent and not answered, so the "
         f"console looks once more at {until:%H:%M:%S} UTC."
     )
-    return _Left(_step(StepOutcome.WARNING, detail), due_at=until)
+    return _Left(_step(StepOutcome.WARNING, detail), problem=detail, due_at=until)
 
 
 def _protected(held: Held) -> _Left:
@@ -244,7 +245,8 @@ def _protected(held: Held) -> _Left:
         f"The throw-away key is deleted. Purge protection keeps its remains until {until:%d %B %Y}; then the "
         "HSM drops them by itself."
     )
-    return _Left(_step(StepOutcome.WARNING, detail), due_at=until, remains_until=until)
+    step = _step(StepOutcome.WARNING, detail)
+    return _Left(step, problem=detail, due_at=until, remains_until=until)
 
 
 def _not_removed(held: Held, error: ProviderError) -> _Left:
@@ -252,16 +254,18 @@ def _not_removed(held: Held, error: ProviderError) -> _Left:
         remedy = f"{error.remedy} Then test the connection again; the key is removed after that.".strip()
         left = _left_for_later(held, error.message, error.code, remedy)
         return replace(left, due_at=None)
-    detail, remedy = error.message, error.remedy
     if isinstance(error, AccessDenied) and error.missing_right:
-        detail = f"The application lacks the right {error.missing_right}."
-        remedy = f"Grant {error.missing_right} to the application on this HSM."
-    return _left_for_later(held, detail, error.code, f"{remedy} {_BY_ITSELF}".strip())
+        denied = test_rows.denied_step(CLEAN_UP, "", error)
+        remedy = f"Grant {error.missing_right} to the application on this HSM. {_BY_ITSELF}"
+        left = _left_for_later(held, denied.detail, denied.code, remedy)
+        return replace(left, step=replace(left.step, facts=denied.facts))
+    return _left_for_later(held, error.message, error.code, f"{error.remedy} {_BY_ITSELF}".strip())
 
 
 def _left_for_later(held: Held, detail: str, code: str = "", remedy: str = _BY_ITSELF) -> _Left:
     said = f"The throw-away key {held.row.name} is not removed yet. {detail}"
-    return _Left(_step(StepOutcome.FAILED, said, code, remedy), due_at=held.clock() + _pause(held))
+    step = _step(StepOutcome.FAILED, said, code, remedy)
+    return _Left(step, problem=detail, due_at=held.clock() + _pause(held))
 
 
 def _pause(held: Held) -> timedelta:
@@ -278,7 +282,7 @@ def _keep(held: Held, left: _Left) -> None:
         due_at=left.due_at,
         remains_until=left.remains_until,
         attempts=held.row.attempts + 1,
-        problem=left.step.detail,
+        problem=left.problem,
         problem_code=left.step.code[:100],
         remedy=left.step.remedy,
         sealed_backup=None,

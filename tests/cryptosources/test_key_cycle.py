@@ -22,7 +22,7 @@ from cryptosources.providers.errors import (
     Throttled,
 )
 from cryptosources.providers.memory import MemoryHsm, MemoryProvider
-from cryptosources.services import connection_test, connections, key_cycle, sources, throw_away
+from cryptosources.services import connection_test, connections, key_cycle, rights, sources, throw_away
 from cryptosources.services.connections import provider_for
 from cryptosources.tasks import run_key_cycle
 from tests.cryptosources.conftest import InstallLicence
@@ -320,6 +320,8 @@ def test_a_right_lost_on_the_way_is_named_and_the_clean_up_waits_for_it(
     if not removable:
         row = ThrowAwayKey.objects.get()
         assert right.value in row.problem
+        report = rights.rights_report(source=source, test=test)
+        assert [row.action for row in report.missing] == [right.value]
         assert right.value in row.remedy
         assert records("source.test_key.left") == [Outcome.FAILED]
     hsm.allow(right)
