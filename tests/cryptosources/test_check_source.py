@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from audit.services import AuditRecord
 from cryptosources.models import ConnectionTest
 from cryptosources.providers.api import HealthStep, Right, StepOutcome
 from cryptosources.providers.memory import MemoryProvider
-from cryptosources.services import connection_test
+from cryptosources.services import connection_test, key_cycle, throw_away
 from cryptosources.services.connections import provider_for
 from tests.cryptosources.conftest import InstallLicence
 from tests.cryptosources.factories import azure_settings, make_source, memory_settings
@@ -39,7 +40,19 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         threads[-1].start()
         return ""
 
+    def step(key_id: str) -> None:
+        try:
+            key_cycle.perform(key_id=uuid.UUID(key_id), clock=timezone.now)
+        finally:
+            connection.close()
+
+    def publish_step(task: object, key_id: str) -> str:
+        threads.append(threading.Thread(target=step, args=(key_id,)))
+        threads[-1].start()
+        return ""
+
     monkeypatch.setattr(connection_test, "publish", publish)
+    monkeypatch.setattr(throw_away, "publish", publish_step)
     yield
     for thread in threads:
         thread.join(timeout=10)
@@ -75,6 +88,52 @@ def test_a_failed_step_is_1_and_what_to_do() -> None:
     assert "FAIL  Right: sign [AccessDenied]" in output
     assert "What to do: Give the account the right sign." in output
     assert "Vault A" in complaint
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_full_cycle_is_printed_step_by_step() -> None:
+    make_source(memory_settings("Vault A"))
+    code, output, _ = check("Vault A", "--full-cycle")
+    assert code == 0
+    lines = [line for line in output.splitlines() if line.startswith("ok  ")]
+    assert "Create a throw-away key" in lines[-10]
+    assert "Nothing is left of it" in lines[-1]
+
+
+def test_a_refused_cycle_is_2_and_says_why() -> None:
+    make_source(memory_settings("Vault A"), active=False)
+    code, _, complaint = check("Vault A", "--full-cycle")
+    assert code == 2
+    assert "Inactive" in complaint
+
+
+@pytest.mark.usefixtures("worker")
+def test_missing_rights_come_with_their_repair(monkeypatch: pytest.MonkeyPatch, licensed: None) -> None:
+    make_source(azure_settings())
+    steps = [
+        HealthStep("token", "Sign-in", StepOutcome.PASSED, facts={"object_id": "22222222-3333"}),
+        HealthStep("right:keys/sign/action", "Right: sign", StepOutcome.FAILED, "No.", "AccessDenied"),
+    ]
+    monkeypatch.setattr(connection_test, "provider_for", lambda **_: _Answers(steps))
+    code, output, _ = check("Contoso HSM")
+    assert code == 1
+    role = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    assert "Microsoft.KeyVault/managedHsm/keys/sign/action" in role["dataActions"]
+    define, assign = output.splitlines()[-2:]
+    assert define.endswith("--hsm-name contoso --role-definition @key-manager-role.json")
+    assert f'--role "{role["roleName"]}" --assignee-object-id 22222222-3333' in assign
+    code, output, _ = check("Contoso HSM", "--json")
+    assert json.loads(output)["missing_rights"] == ["Microsoft.KeyVault/managedHsm/keys/sign/action"]
+
+
+class _Answers:
+    """A provider whose test yields these steps."""
+
+    def __init__(self, steps: list[HealthStep]) -> None:
+        self._steps = steps
+
+    def check_health(self, *, needed_rights: frozenset[str] | None = None) -> Iterator[HealthStep]:
+        return iter(self._steps)
 
 
 @pytest.mark.usefixtures("worker")

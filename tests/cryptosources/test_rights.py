@@ -1,0 +1,91 @@
+"""The role that repairs missing rights: exactly what a source needs, in lines that ``az`` takes as is."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from cryptosources.models import CryptoSource
+from cryptosources.providers.api import Right
+from cryptosources.providers.azure import rights as azure
+from cryptosources.services.rights import FULL_CYCLE, ROLE_FILE, needed_rights
+
+FIRST_SOURCE = Path(settings.BASE_DIR) / "docs" / "first-source.md"
+
+
+def role_in_the_docs() -> dict[str, Any]:
+    blocks = re.findall(r"```json\n(.*?)```", FIRST_SOURCE.read_text(), re.DOTALL)
+    (role,) = [json.loads(block) for block in blocks if "dataActions" in block]
+    return dict(role)
+
+
+def test_the_docs_show_the_role_that_the_console_writes() -> None:
+    shown = role_in_the_docs()
+    written = azure.role_definition(needed_rights(CryptoSource(backup_restore=True)), name=shown["roleName"])
+    written["dataActions"], shown["dataActions"] = (
+        sorted(written["dataActions"]),
+        sorted(shown["dataActions"]),
+    )
+    assert {name: written[name] for name in shown} == shown
+
+
+def test_every_right_has_its_data_action_its_label_and_its_purpose() -> None:
+    for table in (azure.DATA_ACTIONS, azure.LABELS, azure.WHAT_FOR):
+        assert table.keys() == set(Right)
+
+
+@pytest.mark.parametrize(("backup_restore", "purge"), [(False, False), (True, True)])
+def test_a_role_holds_what_the_source_needs_and_no_more(backup_restore: bool, purge: bool) -> None:
+    needed = needed_rights(CryptoSource(backup_restore=backup_restore))
+    actions = azure.role_definition(needed, name="x")["dataActions"]
+    assert len(actions) == len(set(actions)) == len(needed) + 2
+    assert ("Microsoft.KeyVault/managedHsm/keys/deletedKeys/delete" in actions) is purge
+    assert not any("roleAssignments/write" in action or "*" in action for action in actions)
+
+
+def test_the_full_cycle_needs_its_own_rights_too() -> None:
+    plain = CryptoSource(backup_restore=False)
+    assert needed_rights(plain, full_cycle=True) == needed_rights(plain) | FULL_CYCLE
+
+
+def test_another_set_of_rights_has_another_name() -> None:
+    names = {azure.role_name({right}) for right in Right}
+    assert len(names) == len(Right)
+    assert azure.role_name([Right.SIGN, Right.READ]) == azure.role_name([Right.READ, Right.SIGN])
+
+
+def test_the_lines_are_what_az_takes() -> None:
+    define = shlex.split(azure.define_command(hsm_name="contoso", file_name=ROLE_FILE))
+    assert define[:5] == ["az", "keyvault", "role", "definition", "create"]
+    assert define[5:] == ["--hsm-name", "contoso", "--role-definition", "@key-manager-role.json"]
+    name = azure.role_name(Right)
+    assign = shlex.split(azure.assign_command(hsm_name="contoso", role=name, object_id="2222-3333"))
+    assert assign[:5] == ["az", "keyvault", "role", "assignment", "create"]
+    options = dict(zip(assign[5::2], assign[6::2], strict=True))
+    assert options == {
+        "--hsm-name": "contoso",
+        "--role": name,
+        "--assignee-object-id": "2222-3333",
+        "--assignee-principal-type": "ServicePrincipal",
+        "--scope": "/",
+    }
+
+
+def test_an_unknown_object_id_is_a_place_to_fill_in() -> None:
+    line = azure.assign_command(hsm_name="contoso", role="x", object_id="")
+    assert f"--assignee-object-id {azure.OBJECT_ID_UNKNOWN} " in line
+    looked_up = shlex.split(azure.object_id_command("1111-2222"))
+    assert looked_up == ["az", "ad", "sp", "show", "--id", "1111-2222", "--query", "id", "--output", "tsv"]
+
+
+@pytest.mark.parametrize(
+    ("right", "role"),
+    [(Right.SIGN, azure.USER), (Right.UPDATE, azure.USER), (Right.PURGE, azure.OFFICER)],
+)
+def test_the_least_built_in_role_is_named(right: Right, role: str) -> None:
+    assert azure.built_in_role(azure.full_action(right)) == role
+    assert role in azure.how_to_grant(azure.full_action(right), "1111")
