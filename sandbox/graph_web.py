@@ -7,11 +7,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sandbox import graph_errors, graph_routes
+from sandbox import graph_errors, graph_routes, trouble_way, trouble_wire
 from sandbox.errors import HsmError
 from sandbox.graph import Graph, GraphCall
 from sandbox.graph_errors import GraphError
 from sandbox.service import Service, parse_body
+from sandbox.trouble_way import Lost
 
 PREFIX = "/v1.0/"
 _HEADERS = {
@@ -37,8 +38,17 @@ async def handle(request: web.Request, service: Service) -> web.Response:
         principal = graph.authenticate(request.headers.get("Authorization", ""))
         route = graph_routes.parse(call.method, call.path)
         op = route.op
-        body = graph.operate(call, route, principal)
+        body = await trouble_way.ask_graph(
+            service,
+            op,
+            principal.application_id,
+            headers,
+            lambda: graph.operate(call, route, principal),
+        )
         status = 204 if body is None else 200
+    except Lost as lost:
+        service.requests[f"graph {op} {lost.how}"] += 1
+        return await trouble_wire.lose(request, lost.how)
     except GraphError as err:
         status, body = err.status, _refusal(err, service, headers)
         if status == 401:

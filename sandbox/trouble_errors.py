@@ -2,6 +2,7 @@
 
 from sandbox.entra_errors import EntraError
 from sandbox.errors import HsmError
+from sandbox.graph_errors import GraphError
 
 _CODES = {
     500: ("InternalServerError", "An unexpected error occurred"),
@@ -40,6 +41,17 @@ def entra_out_of_order(status: int) -> EntraError:
     """The directory's *transient error*, documented."""
     text = "A transient error has occurred. Please try again."
     return EntraError(status, "temporarily_unavailable", 90033, text)
+
+
+def graph_throttled() -> GraphError:
+    """429, documented (*Microsoft Graph throttling guidance*)."""
+    return GraphError(429, "TooManyRequests", "Please retry again later.")
+
+
+def graph_out_of_order(status: int) -> GraphError:
+    """500 to 504; the code of 503 is documented, the others and the texts are assumed."""
+    code, text = _CODES[status]
+    return GraphError(status, "serviceNotAvailable" if status == 503 else code, text)
 
 
 class EntraThrottled(Exception):

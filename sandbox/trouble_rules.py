@@ -18,7 +18,8 @@ TOKEN, DISCOVERY, CHALLENGE = "token", "discovery", "challenge"
 BEFORE, AFTER = "before", "after"
 ON_HSM = frozenset((*data_plane.OPERATIONS, *rbac.OPERATIONS))
 ON_ENTRA = frozenset((TOKEN, DISCOVERY))
-EVERYWHERE = ON_HSM | ON_ENTRA | {CHALLENGE}
+ON_GRAPH = frozenset(f"graph {op}" for op in ("list", "get", "addPassword", "removePassword"))
+EVERYWHERE = ON_HSM | ON_ENTRA | ON_GRAPH | {CHALLENGE}
 TAKES_A_NAME = frozenset(("create", "import", "restore"))
 # Policies of rotation hang on keys as they are; no region keeps old ones.
 LAGGING = frozenset(op for op in data_plane.OPERATIONS if "rotationpolicy" not in op)

@@ -202,6 +202,26 @@ async def ask_entra(
     return answer
 
 
+async def ask_graph(
+    service: Service, op: str, application: str, headers: Headers, ask: Callable[[], Json | None]
+) -> Json | None:
+    """Answer a request to Graph. Raises GraphError and Lost."""
+    strikes = Strikes(service.trouble.strike(Seen(f"graph {op}", application=application)), headers)
+    await strikes.before(_graph_refusal)
+    answer = ask()
+    service.effects[f"graph {op}"] += 1
+    strikes.after(_graph_refusal)
+    return answer
+
+
+def _graph_refusal(loaded: Loaded) -> Exception | None:
+    if loaded.rule.effect == "throttle":
+        return trouble_errors.graph_throttled()
+    if loaded.rule.effect == "error":
+        return trouble_errors.graph_out_of_order(loaded.rule.status)
+    return None
+
+
 def _entra_refusal(loaded: Loaded) -> Exception | None:
     if loaded.rule.effect == "throttle":
         return trouble_errors.EntraThrottled()

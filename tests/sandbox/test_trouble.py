@@ -192,6 +192,35 @@ def test_the_token_endpoint_without_an_answer(server: SandboxServer, wire: Wire)
     assert wire.fetch_token(wire.audience).status == 200
 
 
+@pytest.mark.parametrize("effect", ["throttle", "error", "reset"])
+def test_graph(server: SandboxServer, effect: str) -> None:
+    """A password that Graph added, though its answer never came: the client cannot know it."""
+    asker = server.add_app(grants=["Application.ReadWrite.All"])
+    graph = Wire(server, application_id=asker.application_id, secret=asker.secret.value)
+    token = graph.fetch_token("https://graph.microsoft.com").body["access_token"]
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    path = f"/v1.0/applications(appId='{asker.application_id}')/addPassword"
+    members: dict[str, dict[str, Any]] = {
+        "throttle": {"retry_after": 3},
+        "error": {"status": 503},
+        "reset": {"moment": "after"},
+    }
+    server.reset_requests()
+    server.trouble(effect, operations=["graph addPassword"], next=1, **members[effect])
+    if effect == "reset":
+        with pytest.raises(ConnectionResetError):
+            graph.send("POST", path, {}, headers)
+        assert server.effects() == {"graph addPassword": 1}
+        assert len(server.secrets(asker.application_id)) == 2
+        return
+    answer = graph.send("POST", path, {}, headers)
+    wanted = {"throttle": (429, "TooManyRequests"), "error": (503, "serviceNotAvailable")}
+    assert answer.error == wanted[effect]
+    assert answer.headers.get("retry-after") == ("3" if effect == "throttle" else None)
+    assert server.effects() == {}
+    assert graph.send("POST", path, {}, headers).status == 200
+
+
 # --- Clocks, rights, purges, regions ------------------------------------------------------------
 
 
