@@ -33,9 +33,13 @@ class Person:
 
         Keys of ``changes``: dns_name, token_endpoint, application_id, key, trusted_roots.
         """
-        hsm = self.stack.sandbox
         self.console.open(SOURCES)
         self.page.get_by_role("link", name="New crypto source").first.click()
+        self.fill_in_fields(name, **changes)
+
+    def fill_in_fields(self, name: str, **changes: str) -> None:
+        """Fill in the open form of a new source; see ``fill_in_source``."""
+        hsm = self.stack.sandbox
         values = {
             "Friendly Name": name,
             "DNS Name": changes.get("dns_name", hsm.address()),

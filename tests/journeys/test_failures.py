@@ -102,8 +102,8 @@ def test_inactive_source(operator: Person) -> None:
         other.sign_in("administrator", person.stack.accounts["administrator"].password)
         other.open(SOURCES)
         row = other.page.get_by_role("row").filter(has_text="Sleeping")
-        row.get_by_role("button", name="Make Sleeping Active").click()
-        expect(row.get_by_role("button", name="Make Sleeping Inactive")).to_be_visible()
+        row.get_by_role("button", name="Make Active: Sleeping").click()
+        expect(row.get_by_role("button", name="Make Inactive: Sleeping")).to_be_visible()
     person.generate("Sleeping", "awake", "EC-HSM P-256")
 
 
