@@ -351,10 +351,14 @@ def test_a_data_directory_of_before_gets_the_new_columns(tmp_path: Any) -> None:
     database.write("INSERT INTO security_domain VALUES ('d', x'00')")
     database.write("INSERT INTO hsm VALUES ('localhost', 'd', 90, 0)")
     database.write("ALTER TABLE role_definition DROP COLUMN excluded")
+    database.write("ALTER TABLE secret DROP COLUMN display_name")
     database.write("INSERT INTO role_definition VALUES ('localhost', 'n', 'Old', '', '[\"x\"]')")
+    database.write("INSERT INTO app VALUES ('a', 'o', 'App')")
+    database.write("INSERT INTO secret VALUES ('k', 'a', 'value', 1, 2)")
     database.close()
     database = Database(file)
     old = Directory(database).roles("localhost")["n"]
     assert (old.role_name, set(old.granted)) == ("Old", {"x"})
+    assert [secret.display_name for secret in Directory(database).secrets("a")] == [""]
     database.close()
     Database(file).close()
