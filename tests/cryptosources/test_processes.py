@@ -38,11 +38,11 @@ create_source(
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     with Stack(web=False, beat=False, processes=1, ladder=LADDER) as running:
-        _create_source(running)
+        create_source(running)
         yield running
 
 
-def _create_source(stack: Stack) -> None:
+def create_source(stack: Stack) -> None:
     given = {
         "friendly_name": "Sandbox",
         "dns_name": stack.sandbox.address(),
@@ -51,11 +51,11 @@ def _create_source(stack: Stack) -> None:
         "secret": stack.sandbox.secret,
         "trusted_roots": Path(stack.sandbox.ca_file).read_text(),
     }
-    done = _manage(stack, "shell", "--no-imports", "-c", CREATE, KEYMANAGER_TEST_SOURCE=json.dumps(given))
+    done = manage(stack, "shell", "--no-imports", "-c", CREATE, KEYMANAGER_TEST_SOURCE=json.dumps(given))
     assert done.returncode == 0, done.stderr
 
 
-def _manage(stack: Stack, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def manage(stack: Stack, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """``manage.py`` as a web process runs it: without any key that opens a secret."""
     return subprocess.run(
         [sys.executable, "manage.py", *words],
@@ -69,7 +69,7 @@ def _manage(stack: Stack, *words: str, **environment: str) -> "subprocess.Comple
 
 def check(stack: Stack, *words: str) -> tuple[int, dict[str, Any]]:
     """Exit code and JSON document (empty without one)."""
-    done = _manage(stack, "check_source", "sandbox", "--json", *words)
+    done = manage(stack, "check_source", "sandbox", "--json", *words)
     assert stack.sandbox.secret not in done.stdout + done.stderr
     return done.returncode, json.loads(done.stdout) if done.stdout else {"complaint": done.stderr}
 
