@@ -63,7 +63,7 @@ def overview(*, user: Reader, now: datetime) -> Overview:
         first_steps=checklist(reader=user, sources=rows, licensed=licence.in_force),
         sources=source_states(rows) if sees_sources else None,
         secrets=secrets_by_time_left(rows, today) if sees_sources else None,
-        keys=keys_by_place() if sees_keys else None,
+        keys=keys_by_place(now=now) if sees_keys else None,
         signatures=signatures(now=now) if sees_keys else None,
         work=under_way(now=now) if user.has_perm("keys.view_keyoperation") else None,
         licence=licence_card(licence, now=now) if user.has_perm("licensing.view_licence") else None,

@@ -32,7 +32,7 @@ MOST: Final = 100
 #: A failure that nobody made good in that time is history; the list of operations keeps it.
 RECENT: Final = timedelta(days=14)
 
-_ENDED_ACTIVE: Final = "Nothing can sign in to its HSM any more: no signature, no new key."
+_ENDED_ACTIVE: Final = "Nothing can sign in to its HSM any more."
 _ENDED_INACTIVE: Final = "The source is Inactive; even so, the deletions that it owes cannot run."
 
 
@@ -302,9 +302,9 @@ def _failure(operations: Sequence[KeyOperation], act: str) -> Fault:
     }
     return Fault(
         title=(
-            wording.title(newest)
+            f"{wording.title(newest)} failed"
             if alone
-            else f"{wording.ACTS[newest.what].label}: {len(operations)} operations"
+            else f"{wording.ACTS[newest.what].label}: {len(operations)} operations failed"
         ),
         source=newest.key.source.friendly_name,
         what=newest.error,

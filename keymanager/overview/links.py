@@ -41,5 +41,9 @@ def sign_page(pk: UUID) -> str:
     return reverse("admin:keys_managedkey_sign", args=[pk])
 
 
+def batch_page(pk: UUID) -> str:
+    return reverse("admin:keys_keyoperation_batch", args=[pk])
+
+
 def operation_page(pk: UUID) -> str:
     return reverse("admin:keys_keyoperation_change", args=[pk])

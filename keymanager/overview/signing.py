@@ -10,6 +10,7 @@ from django.db.models import Count
 from keymanager.overview import links
 from keymanager.overview.shares import Part, Share, shares
 from keys import wording
+from keys.attributes import Validity
 from keys.lifecycle import Residency
 from keys.models import KeyUse, ManagedKey
 from keys.pages.impact import RECENT_DAYS
@@ -26,19 +27,30 @@ _PLACES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Keys that are not history, by where they are."""
+    """Keys that are not history, by where they are; of those in an HSM, ``ends`` counts expiring ones."""
 
     total: int
     shares: list[Share]
+    ends: list[Part]
     url: str
 
 
-def keys_by_place() -> Keys:
-    """One query."""
+def keys_by_place(*, now: datetime) -> Keys:
+    """Three queries."""
     rows = ManagedKey.objects.filter(residency__in=_PLACES).order_by()
     counts: Mapping[str, int] = dict(rows.values_list("residency").annotate(Count("pk")))
     parts = [_part(place, counts.get(place, 0)) for place in _PLACES]
-    return Keys(sum(counts.values()), shares(parts), links.listing(links.KEYS))
+    ends = [_end(Validity.EXPIRED, "bad", now), _end(Validity.EXPIRING, "warn", now)]
+    return Keys(
+        sum(counts.values()), shares(parts), [part for part in ends if part.count], links.listing(links.KEYS)
+    )
+
+
+def _end(validity: Validity, kind: str, now: datetime) -> Part:
+    """Keys that could sign if it were not for their dates."""
+    rows = ManagedKey.objects.in_validity(validity, now=now).filter(residency=Residency.RESIDENT)
+    url = links.listing(links.KEYS, validity=validity, residency=Residency.RESIDENT)
+    return Part(wording.VALIDITIES[validity], kind, rows.count(), url)
 
 
 def _part(place: Residency, count: int) -> Part:

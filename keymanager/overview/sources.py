@@ -117,6 +117,10 @@ class Secrets:
     column_width: float = timeline.COLUMN_WIDTH
 
     @property
+    def more(self) -> int:
+        return self.total - len(self.rows)
+
+    @property
     def ticks(self) -> list[timeline.Tick]:
         return timeline.ticks()
 

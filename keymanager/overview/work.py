@@ -39,26 +39,23 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkCount:
+    """How many operations stand so, and the list of them."""
+
+    words: str
+    count: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnderWay:
     """How many operations stand how, the first of them, and what failed in the last minutes."""
 
-    total: int
-    held: int
-    paused: int
+    counts: list[WorkCount]
     rows: list[Work]
     more: int
     failed: list[Work]
     url: str
-
-    @property
-    def summary(self) -> str:
-        """``3 running, 5 waiting for a worker``"""
-        counts = {
-            "running": self.held,
-            "waiting for a worker": self.total - self.held - self.paused,
-            "to be tried again": self.paused,
-        }
-        return ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
 
 
 @needs(VIEW_OPERATIONS)
@@ -70,19 +67,25 @@ def live_part(request: HttpRequest) -> HttpResponseBase:
 def under_way(*, now: datetime) -> UnderWay:
     """Four queries over the index of states, two when nothing is under way."""
     open_rows = KeyOperation.objects.under_way()
+    held = Q(claim_token__isnull=False)
+    paused = Q(state=OperationState.PENDING) & ~Q(error="")
     counts = open_rows.aggregate(
-        total=Count("pk"),
-        held=Count("pk", filter=Q(claim_token__isnull=False)),
-        paused=Count("pk", filter=Q(state=OperationState.PENDING) & ~Q(error="")),
+        total=Count("pk"), running=Count("pk", filter=held), paused=Count("pk", filter=paused)
     )
-    rows, shown = _first(open_rows) if counts["total"] else ([], 0)
+    total = counts.pop("total")
+    counts["waiting"] = total - counts["running"] - counts["paused"]
+    rows, shown = _first(open_rows) if total else ([], 0)
     return UnderWay(
-        **counts,
+        counts=[_count(state, counts[state]) for state in ("running", "waiting", "paused") if counts[state]],
         rows=rows,
-        more=max(counts["total"] - shown, 0),
+        more=max(total - shown, 0),
         failed=_just_failed(now),
         url=links.listing(links.OPERATIONS),
     )
+
+
+def _count(state: str, count: int) -> WorkCount:
+    return WorkCount(state, count, links.listing(links.OPERATIONS, state=state))
 
 
 def _first(open_rows: QuerySet[KeyOperation]) -> tuple[list[Work], int]:
@@ -118,7 +121,7 @@ def _batch(row: Mapping[str, Any]) -> Work:
     return Work(
         title=f"Generate {count} keys, {row['batch__first_name']} to {row['batch__last_name']}",
         source=row["batch__source__friendly_name"],
-        url=links.listing(links.OPERATIONS, batch=str(row["batch"])),
+        url=links.batch_page(row["batch"]),
         progress=round(100 * (count - left) / count),
         step=f"{count - left:,} of {count:,} ended",
         badge=wording.STATES[OperationState.RUNNING],
@@ -136,6 +139,7 @@ def _works(operations: QuerySet[KeyOperation], most: int) -> list[Work]:
         "steps",
         "error",
         "not_before",
+        "claim_token",
         "actor_name",
         "requested_at",
         "key__name",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -131,12 +132,22 @@ def test_every_count_leads_to_a_list_of_just_so_many(client: Client, read: Calla
     source = make_source("No Key", days=None)
     make_keys(source, 3)
     make_keys(source, 2, prefix="gone", residency="deleted")
+    (key,) = make_keys(source, prefix="old", expires_at=timezone.now() - timedelta(days=1))
+    make_keys(source, prefix="past", expires_at=timezone.now(), residency="purged")
+    make_keys(source, 2, prefix="soon", expires_at=timezone.now() + timedelta(days=9))
+    held = {"claim_token": uuid4(), "claim_expires_at": timezone.now()}
+    make_operation(key, "sign", "running", **held)
+    for state, error in (("running", ""), ("pending", ""), ("pending", "It did not answer.")):
+        make_operation(key, "sign", state, error=error)
     found = read()
     assert found.sources
     assert found.secrets
     assert found.keys
+    assert found.work
     counted = {share.part.url: share.part.count for share in [*found.sources.shares, *found.keys.shares]}
     counted |= {zone.url: zone.count for zone in found.secrets.zones}
+    counted |= {part.url: part.count for part in found.keys.ends}
+    counted |= {count.url: count.count for count in found.work.counts}
     client.force_login(User.objects.get())
     listed = {}
     for url in counted:
@@ -144,7 +155,7 @@ def test_every_count_leads_to_a_list_of_just_so_many(client: Client, read: Calla
         assert response.status_code == HTTPStatus.OK, url
         listed[url] = response.context["cl"].result_count
     assert listed == counted
-    assert len(counted) == 4 + 5 + 2
+    assert len(counted) == 4 + 5 + 2 + 2 + 3
 
 
 # --- Secrets --------------------------------------------------------------------------------------
@@ -183,7 +194,8 @@ def test_of_many_secrets_the_most_urgent_have_rows_and_the_others_are_counted(
     assert [row.source.name for row in secrets.rows] == [f"Source {number:02}" for number in range(6)]
     assert sum(zone.count for zone in secrets.others) == 54
     assert sum(column.count for column in secrets.columns) == 60
-    assert f"50 {zone_words(ExpiryZone.LATER)}" in re.sub(r"\s+", " ", page())
+    assert f"{zone_words(ExpiryZone.LATER)} <strong>50</strong>" in page()
+    assert "And 54 more:" in page()
 
 
 def test_an_assumed_end_and_an_inactive_source_are_told(page: Callable[[], str]) -> None:
@@ -205,13 +217,14 @@ def _work(client: Client) -> Any:
 def test_work_is_told_with_its_progress(client: Client, operator: User, read: Callable[[], Overview]) -> None:
     (key, other) = make_keys(make_source(), 2)
     steps = ["create", "back_up", "verify_backup"]
-    make_operation(key, "generate", "running", steps=steps, step="back_up")
+    held = {"claim_token": uuid4(), "claim_expires_at": timezone.now()}
+    make_operation(key, "generate", "running", steps=steps, step="back_up", **held)
     make_operation(other, "backup", "pending", steps=steps[1:], step="back_up", error="It did not answer.")
     work = read().work
     assert work is not None
     assert [(row.title, row.progress, row.badge.text) for row in work.rows] == [
         ("Generate seal-0", 50, "running"),
-        ("Back up seal-1", 0, "will be tried again"),
+        ("Back up seal-1", 0, "paused"),
     ]
     client.force_login(operator)
     answer = _work(client)
@@ -226,7 +239,8 @@ def test_of_much_work_the_first_is_shown_and_the_rest_counted(read: Callable[[],
         make_operation(key, "backup", "pending")
     work = read().work
     assert work is not None
-    assert (len(work.rows), work.more, work.summary) == (5, 7, "12 waiting for a worker")
+    assert (len(work.rows), work.more) == (5, 7)
+    assert [(count.words, count.count) for count in work.counts] == [("waiting", 12)]
 
 
 def test_keys_asked_for_together_share_a_row(read: Callable[[], Overview]) -> None:
@@ -246,7 +260,8 @@ def test_keys_asked_for_together_share_a_row(read: Callable[[], Overview]) -> No
         ("Generate 20 keys, seal-0 to seal-19", 75, "15 of 20 ended"),
         ("Back up seal-0", 0, "Take a backup and seal it, step 1 of 2"),
     ]
-    assert (work.total, work.more) == (6, 0)
+    assert work.more == 0
+    assert work.rows[0].url == f"/keys/keyoperation/batch/{batch.pk}/"
 
 
 def test_a_failure_stays_beside_the_work_for_a_moment(read: Callable[[], Overview]) -> None:
@@ -256,7 +271,7 @@ def test_a_failure_stays_beside_the_work_for_a_moment(read: Callable[[], Overvie
     make_operation(key, "backup", "failed", finished_at=long_ago)
     work = read().work
     assert work is not None
-    assert (work.total, len(work.failed)) == (0, 1)
+    assert (work.counts, len(work.failed)) == ([], 1)
 
 
 # --- What waits for a person ----------------------------------------------------------------------
@@ -287,7 +302,7 @@ def test_faults_come_in_the_order_of_their_urgency(
         ("The last connection test failed", "Broken"),
         ("Key lost-0", "Broken"),
         ("Throw-away key test-1", "Broken"),
-        ("Back up seal-0", "Broken"),
+        ("Back up seal-0 failed", "Broken"),
     ]
     assert (found.total, found.more) == (6, [])
     test = found.rows[2]
@@ -346,7 +361,7 @@ def test_operations_that_failed_of_one_cause_share_a_row(
     found = read().faults
     assert found.total == 25
     alone, together = sorted(found.rows, key=lambda fault: fault.covers)
-    assert (alone.title, together.title) == ("Sign with x-0", "Sign: 24 operations")
+    assert (alone.title, together.title) == ("Sign with x-0 failed", "Sign: 24 operations failed")
     client.force_login(operator)
     response: Any = client.get(together.url)
     assert response.context["cl"].result_count == 25
@@ -367,7 +382,7 @@ def test_a_failure_that_was_made_good_waits_for_nobody(read: Callable[[], Overvi
     failed = make_operation(key, "backup", "failed")
     make_operation(key, "rotate", "succeeded", requested_at=timezone.now())
     make_operation(key, "backup", "succeeded", requested_at=failed.requested_at - timedelta(hours=1))
-    assert _failures(read) == ["Back up seal-0"]
+    assert _failures(read) == ["Back up seal-0 failed"]
     make_operation(key, "backup", "succeeded", requested_at=timezone.now())
     assert _failures(read) == []
 
@@ -376,9 +391,9 @@ def test_a_key_generated_anew_makes_its_failed_generation_good(read: Callable[[]
     source = make_source()
     (failed,) = make_keys(source, residency="not_created")
     make_operation(failed, "generate", "failed")
-    assert _failures(read) == ["Generate seal-0"]
+    assert _failures(read) == ["Generate seal-0 failed"]
     make_keys(make_source("Other"))
-    assert _failures(read) == ["Generate seal-0"]
+    assert _failures(read) == ["Generate seal-0 failed"]
     make_keys(source, prefix="SEAL")
     assert _failures(read) == []
 

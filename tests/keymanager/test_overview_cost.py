@@ -22,8 +22,8 @@ from tests.keymanager.holdings import day_ago, make_keys, make_source, operation
 pytestmark = pytest.mark.django_db
 
 #: Session, person, their permissions (two), licence, sources, the steps of failed tests, throw-away keys,
-#: faulted keys, failed operations, first steps, keys, signatures, and work under way (four).
-MOST_QUERIES = 17
+#: faulted keys, failed operations, first steps, keys (three), signatures, and work under way (four).
+MOST_QUERIES = 19
 #: Session, person, their permissions (two), counts, keys asked for together, operations, failures.
 MOST_QUERIES_OF_A_POLL = 8
 
