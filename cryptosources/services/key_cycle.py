@@ -22,6 +22,7 @@ from django.db import transaction
 from audit.services import Outcome
 from cryptosources.errors import CycleRefused, SourceError
 from cryptosources.models import PURGE_PROTECTION, ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
+from cryptosources.providers.advice import AGAIN, next_thing
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
 from cryptosources.providers.api import HealthStep, KeyBackup, KeySpec, StepOutcome
 from cryptosources.providers.errors import AccessDenied, KeyNotFound, ProviderError
@@ -39,13 +40,12 @@ log = structlog.get_logger(__name__)
 NAME_PREFIX: Final = "km-test-"
 NOT_BEGUN: Final = "cycle:not_begun"
 _ALGORITHM: Final = SignatureAlgorithm.ES256
-_AGAIN: Final = "Run the test again; if it fails again, show the code to whoever runs the HSM."
 
 
 class StepRefused(Exception):
     """A step came to its end and found something wrong; ``name`` None: the step's own."""
 
-    def __init__(self, message: str, *, remedy: str = _AGAIN, name: str | None = None) -> None:
+    def __init__(self, message: str, *, remedy: str = AGAIN, name: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
@@ -99,7 +99,7 @@ def begin(*, test: ConnectionTest, now: datetime) -> bool:
             key = _new_row(test, now)
             throw_away.send_on_commit(key.pk)
     except (SourceError, FeatureNotLicensed) as error:
-        test_rows.store_step(test, failed_step(NOT_BEGUN, "Throw-away key", str(error), remedy=_AGAIN))
+        test_rows.store_step(test, failed_step(NOT_BEGUN, "Throw-away key", str(error), remedy=AGAIN))
         return False
     return True
 
@@ -185,7 +185,7 @@ def _timed(held: Held) -> HealthStep:
             held.write(in_doubt_until=None)
         step = _told(name, label, error)
     except SoftTimeLimitExceeded:
-        step = failed_step(name, label, "The step took longer than a task may.", remedy=_AGAIN)
+        step = failed_step(name, label, "The step took longer than a task may.", remedy=AGAIN)
     except FeatureNotLicensed as error:
         step = failed_step(
             name, label, error.reason, remedy="Install a licence that includes this type, then test again."
@@ -199,7 +199,7 @@ def _told(name: str, label: str, error: ProviderError) -> HealthStep:
     """A provider's error as a step, with the next thing to do."""
     if isinstance(error, AccessDenied) and error.missing_right:
         return test_rows.denied_step(name, label, error)
-    return failed_step(name, label, error.message, code=error.code, remedy=error.remedy or _AGAIN)
+    return failed_step(name, label, error.message, code=error.code, remedy=next_thing(error))
 
 
 def _require_usable(held: Held) -> None:

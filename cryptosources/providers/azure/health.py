@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import jwt
 import requests
 
+from cryptosources.providers.advice import next_thing
 from cryptosources.providers.api import OBJECT_ID, Clock, HealthStep, KeyAttributes, Right, StepOutcome
 from cryptosources.providers.azure import wire
 from cryptosources.providers.azure.auth import Challenge, read_endpoint
@@ -104,11 +105,10 @@ class ConnectionTest:
         return replace(step, duration_ms=round((time.monotonic() - started) * 1000))
 
     def _failed(self, name: str, label: str, error: ProviderError) -> HealthStep:
-        detail, remedy = error.message, error.remedy
+        detail, remedy = error.message, next_thing(error)
         if isinstance(error, AccessDenied) and error.missing_right:
             detail = f"The application lacks the right {error.missing_right}."
             remedy = how_to_grant(error.missing_right, self._config.application_id)
-        remedy = remedy or "Run the test again; if it fails again, show the code to whoever runs the HSM."
         return HealthStep(name, label, StepOutcome.FAILED, detail, error.code, remedy)
 
     def _made_client(self) -> HsmClient:
