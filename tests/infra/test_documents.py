@@ -14,11 +14,12 @@ from cryptosources.forms import SourceForm
 from cryptosources.providers.api import Right
 from cryptosources.providers.azure import rights
 from keymanager.roles import ROLES
+from keys import wording
 from tests.infra import reference
 from tests.infra.lint import ROOT, tracked_files
 
 DOCUMENTS = [file for file in tracked_files() if file.suffix == ".md"]
-LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"""\]\(([^)\s]+)\)|\b(?:href|src|srcset)="([^"]+)\"""")
 
 
 def prose(text: str) -> str:
@@ -34,7 +35,8 @@ def anchors(text: str) -> set[str]:
 
 def broken_links(file: Path, text: str) -> list[str]:
     """Relative links and pictures that lead nowhere."""
-    return [link for link in LINK.findall(prose(text)) if "://" not in link and not _leads(file, link)]
+    links = [written or tagged for written, tagged in LINK.findall(prose(text))]
+    return [link for link in links if "://" not in link and not _leads(file, link)]
 
 
 def _leads(file: Path, link: str) -> bool:
@@ -53,6 +55,14 @@ def test_links_and_pictures_lead_somewhere(file: Path) -> None:
 @pytest.mark.parametrize("link", ["nowhere.md", "#no-such-heading", "docs/README.md#no-such-heading", "../x"])
 def test_a_broken_link_is_found(link: str) -> None:
     assert broken_links(ROOT / "README.md", f"[b]({link}) [c](#two-commands)") == [link]
+
+
+def test_a_broken_picture_is_found() -> None:
+    assert broken_links(ROOT / "README.md", '<img alt="x" src="docs/no.png">') == ["docs/no.png"]
+
+
+def test_the_readme_shows_a_current_picture() -> None:
+    assert "docs/screenshots/overview-light-wide.png" in (ROOT / "README.md").read_text()
 
 
 def test_the_index_names_every_chapter() -> None:
@@ -141,6 +151,25 @@ def test_words_in_italics_are_words_of_the_console(file: Path) -> None:
 def test_a_word_that_no_page_says_is_found() -> None:
     assert italics("Press *Make it so…, now* and **not this**.") == {"Make it so", "now"}
     assert "make it so" not in said_by_the_console()
+
+
+def table_words(heading: str) -> set[str]:
+    """The first column of the first table under a heading of docs/operations.md."""
+    text = (ROOT / "docs" / "operations.md").read_text().partition(f"## {heading}")[2].partition("\n## ")[0]
+    return {row.split("|")[1].strip() for row in text.splitlines() if row.startswith("| ")} - {
+        "on screen",
+        "---",
+    }
+
+
+def test_places_and_states_are_called_as_on_screen() -> None:
+    places = {", ".join(filter(None, (words.text, words.note))) for words in wording.PLACES.values()}
+    assert table_words("Where a key is") == {place.replace(", recoverable", "") for place in places}
+    states = {words.text for words in wording.STATES.values()}
+    assert states <= table_words("How an operation stands")
+    assert {
+        word for word in table_words("How an operation stands") if word not in said_by_the_console()
+    } == set()
 
 
 # --- The first source ---------------------------------------------------------------------------
