@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -68,6 +69,17 @@ class Text(Variable[str]):
         if self.choices and text not in self.choices:
             raise Unfit(f"one of {', '.join(self.choices)}")
         return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeZone(Variable[str]):
+    kind = "time zone"
+
+    def parse(self, text: str) -> str:
+        try:
+            return ZoneInfo(text).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise Unfit("a time zone such as Europe/Vienna") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +211,7 @@ LOG_LEVEL = PROCESS.add(
     )
 )
 TIME_ZONE = PROCESS.add(
-    Text(
+    TimeZone(
         name="KEYMANAGER_TIME_ZONE",
         default="UTC",
         readers=(WEB, WORKER),
@@ -567,6 +579,15 @@ ELSEWHERE.add(
         readers=("tests",),
         meaning="A folder of recorded HSM traffic that the sandbox is compared with.",
         wrong="Those comparisons are skipped.",
+    )
+)
+ELSEWHERE.add(
+    Text(
+        name="KEYMANAGER_TEST_PICTURES",
+        default="",
+        readers=("tests",),
+        meaning="A folder for pictures of each step of the first-time user's journey.",
+        wrong="No pictures.",
     )
 )
 

@@ -1,10 +1,14 @@
 """Values from the environment: read strictly, an empty one is none, a wrong one is named and never shown."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from demo.processes import ROOT
 from keymanager import environment as env
 
 
@@ -23,6 +27,7 @@ def test_an_empty_value_is_none(section: env.Section) -> None:
     ("variable", "text", "value"),
     [
         (env.ROLE, "worker", "worker"),
+        (env.TIME_ZONE, "Europe/Vienna", "Europe/Vienna"),
         (env.DEMO, "Yes", True),
         (env.DEBUG, "0", False),
         (env.HSTS_SECONDS, "31536000", 31536000),
@@ -44,6 +49,8 @@ def test_values(variable: env.Variable[Any], text: str, value: object) -> None:
     [
         (env.ROLE, "wroker"),
         (env.LOG_LEVEL, "LOUD"),
+        (env.TIME_ZONE, "Europe/Nowhere"),
+        (env.TIME_ZONE, "../../etc/passwd"),
         (env.BEHIND_TLS_PROXY, "ja"),
         (env.HSTS_SECONDS, "-1"),
         (env.MAX_ATTEMPTS, "0"),
@@ -76,3 +83,17 @@ def test_a_database_url() -> None:
 def test_a_computed_default_gives_way_to_a_value() -> None:
     assert env.INSECURE_HTTP.read(default=True, environment={}) is True
     assert env.INSECURE_HTTP.read(default=True, environment={"KEYMANAGER_INSECURE_HTTP": "0"}) is False
+
+
+def test_a_process_does_not_start_with_a_wrong_value_and_its_last_words_name_the_variable() -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "KEYMANAGER_SECRET_KEY": "x", "KEYMANAGER_ROLE": "wroker"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.strip().endswith("KEYMANAGER_ROLE must be one of web, worker, beat.")
