@@ -97,8 +97,8 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
         return format_html('<span class="nowrap">{}</span>', wording.key_type(row.algorithm))
 
     @admin.display(description="Source", ordering="source__friendly_name")
-    def source_name(self, row: ManagedKey) -> str:
-        return row.source.friendly_name
+    def source_name(self, row: ManagedKey) -> SafeString:
+        return format_html('<span class="source-name">{}</span>', row.source.friendly_name)
 
     @admin.display(description="Where", ordering="residency")
     def place(self, row: ManagedKey) -> SafeString:
@@ -109,8 +109,9 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
         return "–" if row.where in NAME_FREE else wording.badge(wording.validity(row, timezone.now()))
 
     @admin.display(description="Last used", ordering="last_used")
-    def last_used(self, row: Any) -> str:
-        return wording.plain_day(row.last_used) if row.last_used else "never"
+    def last_used(self, row: Any) -> SafeString:
+        shown = wording.plain_day(row.last_used) if row.last_used else "never"
+        return format_html('<span class="nowrap">{}</span>', shown)
 
     @admin.display(description="Signatures, 30 days", ordering="recent_signatures")
     def signatures(self, row: Any) -> int:
@@ -182,9 +183,9 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
         title = wording.title(row)
         return format_html('{}<br><span class="quiet">{}</span>', title, label) if label else title
 
-    @admin.display(description="Source", ordering="key__source__friendly_name")
-    def source_name(self, row: KeyOperation) -> str:
-        return row.key.source.friendly_name
+    @admin.display(description="Source")
+    def source_name(self, row: KeyOperation) -> SafeString:
+        return format_html('<span class="source-name">{}</span>', row.key.source.friendly_name)
 
     @admin.display(description="State", ordering="state")
     def state_badge(self, row: KeyOperation) -> SafeString:

@@ -107,7 +107,15 @@ class AttributesForm(forms.Form):
         required=False,
         help_text=f"One name=value a line, at most {MOST_TAGS}, each with up to {TAG_LENGTH} characters for "
         "the name and for the value. No personal data: the HSM's maker may store tags anywhere in the world.",
-        widget=forms.Textarea({"class": "mono", "rows": 3, "spellcheck": "false", "autocapitalize": "off"}),
+        widget=forms.Textarea(
+            {
+                "class": "mono",
+                "rows": 3,
+                "spellcheck": "false",
+                "autocapitalize": "off",
+                "placeholder": "department=seals",
+            }
+        ),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -44,9 +44,10 @@ class ManagedKeyQuerySet(models.QuerySet["ManagedKey"]):
 
         Subqueries, not a join: a page of a long list counts for its own rows only.
         """
-        use = KeyUse.objects.filter(key=models.OuterRef("pk")).order_by().values("key")
-        recent = use.filter(day__gte=since).annotate(total=models.Sum("signatures")).values("total")
-        last = use.annotate(last=models.Max("day")).values("last")
+        use = KeyUse.objects.filter(key=models.OuterRef("pk"))
+        by_key = use.filter(day__gte=since).order_by().values("key")
+        recent = by_key.annotate(total=models.Sum("signatures")).values("total")
+        last = use.order_by("-day").values("day")[:1]
         return self.annotate(
             recent_signatures=Coalesce(models.Subquery(recent), 0), last_used=models.Subquery(last)
         )

@@ -156,7 +156,7 @@ def badge(words: Words) -> SafeString:
     if not words.badge:
         return format_html('<span class="quiet">{}</span>', words.text)
     mark = format_html('<span class="badge badge-{}">{}</span>', words.badge, words.text)
-    return format_html('{} <span class="quiet">{}</span>', mark, words.note) if words.note else mark
+    return format_html('{} <span class="quiet nowrap">{}</span>', mark, words.note) if words.note else mark
 
 
 def moment(at: datetime) -> SafeString:

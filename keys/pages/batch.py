@@ -74,7 +74,7 @@ def progress(batch: KeyBatch, *, now: datetime) -> Progress:
         running=found["running"],
         paused=found["paused"],
         took=end - batch.requested_at,
-        left=max(scheduled + batches.CREATION_PACE, batches.CREATION_PACE),
+        left=max(scheduled, least, batches.CREATION_PACE),
     )
 
 

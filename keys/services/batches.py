@@ -131,11 +131,13 @@ def _schedule(
     """The operations, each with its start, and their records."""
     parameters = {"algorithm": batch.algorithm, **as_parameters(attributes)}
     operations = []
-    for key, start in zip(keys, _starts(batch.source, now), strict=False):
+    for number, (key, start) in enumerate(zip(keys, _starts(batch.source, now), strict=False)):
         operation = new_operation(
             key=key, kind=OperationKind.GENERATE, parameters=parameters, actor=actor, now=now
         )
         operation.batch = batch
+        # Lists show the newest first; a microsecond apart, they show a batch in its order.
+        operation.requested_at = now - timedelta(microseconds=number)
         operation.not_before = operation.due_at = start
         operations.append(operation)
     KeyOperation.objects.bulk_create(operations)
