@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
 from cryptosources.providers.api import KeyAttributes, KeyBackup, KeyRef, KeySpec, KeyState, Right
+from cryptosources.providers.azure import wire
 from cryptosources.providers.azure.managed_hsm import AzureManagedHsm
 from cryptosources.providers.errors import (
     AccessDenied,
@@ -132,7 +134,6 @@ WRITES: dict[str, Callable[[AzureManagedHsm], object]] = {
     "sign": lambda hsm: hsm.sign_digest(KEY, DIGEST, SignatureAlgorithm.ES256),
     "backup": lambda hsm: hsm.backup_key(KEY),
     "restore": lambda hsm: hsm.restore_key(KeyBackup(b"x", "here", name="invoices")),
-    "rotate": lambda hsm: hsm.rotate_key(KEY),
     "update": lambda hsm: hsm.update_key(KEY, KeyAttributes(enabled=False)),
     "recover": lambda hsm: hsm.recover_key(KEY),
     "delete": lambda hsm: hsm.delete_key(KEY),
@@ -140,7 +141,7 @@ WRITES: dict[str, Callable[[AzureManagedHsm], object]] = {
     "describe": lambda hsm: hsm.describe_key(KEY),
     "list": lambda hsm: list(hsm.list_keys()),
 }
-CHANGES = {"restore", "rotate", "update", "recover", "delete", "purge"}
+CHANGES = {"restore", "update", "recover", "delete", "purge"}
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -186,6 +187,26 @@ def test_creating_looks_first(server: CannedServer, provider: AzureManagedHsm) -
     with pytest.raises(KeyAlreadyExists) as caught:
         provider.create_key(KeySpec("invoices", KeyAlgorithm.EC_P256))
     assert caught.value.key == "invoices"
+    assert server.count("/create") == 0
+
+
+def test_a_version_lost_on_the_way_is_not_asked_for_again(
+    server: CannedServer, provider: AzureManagedHsm
+) -> None:
+    numbers = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+    x, y = (wire.encode(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
+    kid = f"https://localhost/keys/invoices/{VERSION}"
+    live = bundle(key={"kid": kid, "kty": "EC-HSM", "crv": "P-256", "x": x, "y": y})
+    server.hsm = [live, Reply(503, ""), Reply(503, "")]
+    with pytest.raises(OutcomeUnknown):
+        provider.rotate_key(KEY)
+    assert server.count("/create", signed_in=True) == 1
+
+
+def test_rotating_an_absent_key_creates_none(server: CannedServer, provider: AzureManagedHsm) -> None:
+    server.hsm = [NOT_FOUND]
+    with pytest.raises(KeyNotFound):
+        provider.rotate_key(KEY)
     assert server.count("/create") == 0
 
 

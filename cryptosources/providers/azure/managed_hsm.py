@@ -189,9 +189,20 @@ class AzureManagedHsm:
     # --- Rotate and update ----------------------------------------------------------------------
 
     def rotate_key(self, ref: KeyRef) -> KeyInfo:
-        """KeyNotFound. OutcomeUnknown leaves open whether there is a new version: list them."""
-        with self._call(Right.ROTATE, ref) as hsm:
-            return _info(hsm.send("POST", f"keys/{ref.name}/rotate"))
+        """KeyNotFound. OutcomeUnknown leaves open whether there is a new version: list them.
+
+        The service adds a version when an existing name is created again. Its own *rotate* is not used: it
+        demands a rotation policy, which would then end versions by itself (*Configure key auto-rotation in
+        Azure Managed HSM*). Tags go on to the new version, dates do not.
+        """
+        with self._call(Right.CREATE, ref) as hsm:
+            latest = _info(hsm.send("GET", wire.key_path(KeyRef(ref.name))))
+            if latest.algorithm is None:
+                raise UnsupportedOperation(
+                    "The key is of a kind that this console does not make.", operation="rotate", key=ref.name
+                )
+            spec = KeySpec(ref.name, latest.algorithm, latest.tags)
+            return _info(hsm.send("POST", f"keys/{ref.name}/create", wire.create_body(spec)))
 
     def update_key(self, ref: KeyRef, attributes: KeyAttributes) -> KeyInfo:
         """KeyNotFound. The same update twice is the same, so an unknown outcome may be tried again."""
