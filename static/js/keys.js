@@ -61,7 +61,7 @@ function showNames() {
   const several = count > 1 && count <= Number(numberFields[0].max);
   for (const field of numberFields.slice(1)) field.closest(".field").hidden = !(count > 1);
   const send = preview.closest("form").elements.send;
-  send.value = several ? `Generate ${count} keys` : "Generate key";
+  send.textContent = several ? `Generate ${count} keys` : "Generate key";
   preview.hidden = !several || numbers.some((number) => Number.isNaN(number) || number < 0);
   if (preview.hidden) return;
   const text = previewText(document.getElementById("id_name").value.trim(), numbers);

@@ -16,6 +16,7 @@ from keymanager.roles import sync_roles
 from keys.models import Installation, KeyOperation, ManagedKey
 from tests.browser import Window, chromium, window
 from tests.keys.conftest import Run
+from tests.keys_pages.conftest import NewKey
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -149,3 +150,52 @@ def _follow(page: Page, title: str, work: Callable[[], KeyOperation]) -> None:
     expect(page.get_by_role("heading", name=title)).to_be_visible()
     work()
     expect(page.get_by_text("done", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_several_keys_at_once(
+    browser: Browser, live_server: LiveServer, source: CryptoSource, alice: User, run: Run, width: int
+) -> None:
+    with window(browser, live_server.url, width=width) as console:
+        console.enter_as(alice)
+        page = console.open("/keys/managedkey/add/")
+        preview, button = page.locator("[data-names-preview]"), page.get_by_role("button", name="Generate")
+        expect(preview).to_be_hidden()
+        expect(page.get_by_label("First number")).to_be_hidden()
+        page.get_by_label("Key type").select_option(label="EC-HSM P-256")
+        page.get_by_label("How many").fill("12")
+        expect(preview).to_have_text("Type the part of the name that comes before the number.")
+        page.get_by_label("Name", exact=True).fill("eseal-")
+        page.get_by_label("First number").fill("995")
+        expect(preview).to_have_text("The last number is 1006: use 4 digits.")
+        page.get_by_label("First number").fill("7")
+        expect(preview).to_contain_text("12 keys: eseal-007, eseal-008 … eseal-018.")
+        expect(button).to_have_text("Generate 12 keys")
+        page.get_by_label("Tags").fill("department=seals")
+        button.click()
+        expect(page.get_by_role("heading", name="0 of 12 keys are done")).to_be_visible()
+        for operation in KeyOperation.objects.order_by("not_before"):
+            run(operation)
+        expect(page.get_by_text("All keys are in the HSM, ready to sign.")).to_be_visible()
+        page.get_by_role("link", name="The keys").click()
+        expect(page.get_by_role("link", name="eseal-018")).to_be_visible()
+    assert ManagedKey.objects.filter(residency="resident", tags={"department": "seals"}).count() == 12
+
+
+def test_validity_is_changed_and_the_list_of_operations_follows(
+    browser: Browser, live_server: LiveServer, source: CryptoSource, alice: User, new_key: NewKey, run: Run
+) -> None:
+    key = new_key()
+    with window(browser, live_server.url) as console:
+        console.enter_as(alice)
+        page = console.open(f"/keys/managedkey/{key.pk}/")
+        page.get_by_role("link", name="Change…").click()
+        page.get_by_label("Enabled").uncheck()
+        page.get_by_role("button", name="Change validity and tags").click()
+        expect(page.get_by_text("waits for a worker")).to_be_visible()
+        page = console.open("/keys/keyoperation/")
+        expect(page.get_by_text("waits for a worker")).to_be_visible()
+        run(KeyOperation.objects.get(kind="update"))
+        expect(page.get_by_text("waits for a worker")).to_have_count(0)
+        page = console.open(f"/keys/managedkey/{key.pk}/")
+        expect(page.get_by_text("This key signs nothing now.")).to_be_visible()
