@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
 from cryptosources.providers.api import KeyRef, KeySpec
+from cryptosources.providers.azure import auth
 from cryptosources.providers.azure.managed_hsm import AzureManagedHsm
 from cryptosources.providers.config import Timeouts
 from cryptosources.providers.errors import (
@@ -116,6 +118,40 @@ def test_an_hsm_that_refuses_every_token_is_not_asked_without_end(
         assert (error.retryable, error.outcome_known) == (False, True)
     assert server.effects() == {}
     assert server.requests()[TOKEN] == 1, "one new token a minute"
+
+
+def test_a_refused_token_is_replaced_when_the_minute_is_over(
+    server: SandboxServer, signed_in: AzureManagedHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only within the call that met it: the next token may have been refused as well."""
+    server.trouble("revoke-token", next=2)
+    failure(lambda: sign(signed_in), AuthenticationFailed)
+    failure(lambda: sign(signed_in), AuthenticationFailed)
+    _a_minute_later(monkeypatch)
+    sign(signed_in)
+    assert server.effects() == {"sign": 1}
+    assert server.requests()[TOKEN] == 2
+    _a_minute_later(monkeypatch)
+    sign(signed_in)
+    assert server.requests()[TOKEN] == 2, "a token that is not refused stays"
+
+
+def _a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is renewed at most once a minute; calls keep their own deadlines."""
+    now = auth.time.monotonic() + 61
+    monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now))
+
+
+def test_a_write_that_waits_for_a_new_token_in_vain_did_nothing(
+    server: SandboxServer, signed_in: AzureManagedHsm
+) -> None:
+    """Its first token was refused, and the sign-in service breaks off: the write is not in doubt."""
+    server.trouble("revoke-token", operations=["create"], next=1)
+    server.trouble("reset", operations=["token"], next=1)
+    spec = KeySpec("in-vain", KeyAlgorithm.EC_P256)
+    error = failure(lambda: signed_in.create_key(spec), ProviderUnavailable)
+    assert (error.code, error.outcome_known) == ("CONNECTION", True)
+    assert server.effects() == {}
 
 
 def test_a_token_that_ends_early(server: SandboxServer, provider: AzureManagedHsm) -> None:

@@ -126,6 +126,7 @@ class SignIn:
         self._tenant = "" if self._endpoint.tenant_is_domain else self._endpoint.tenant
         self._credential: ClientSecretCredential | None = None
         self._refused: tuple[float, ProviderError] | None = None
+        self._refused_token = ""
         self._may_renew_from = 0.0
 
     def __repr__(self) -> str:
@@ -156,6 +157,10 @@ class SignIn:
                 code="CHALLENGE",
                 remedy="Check that DNS name and token endpoint belong to the same tenant and cloud.",
             )
+
+    def note_refusal(self, token: str) -> None:
+        """The HSM answered 401 to this token (empty: to none), and did nothing else."""
+        self._refused_token = token or self._refused_token
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         """A token for ``<audience>/.default``, from memory or from Entra.
@@ -188,7 +193,7 @@ class SignIn:
     def _sign_in(self, scope: str, options: TokenRequestOptions) -> AccessTokenInfo:
         try:
             info = self._made_credential().get_token_info(scope, options=options)
-            if info.token == current_call().refused_token and self._may_renew():
+            if info.token == self._refused_token and self._may_renew():
                 # The SDK would go on answering from memory until the token's own end.
                 self._credential = None
                 info = self._made_credential().get_token_info(scope, options=options)

@@ -59,7 +59,9 @@ def read_address(config: AzureConfig) -> HsmAddress:
 class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it lazily, untyped
     """Talks to the configured HSM only, and notes when a request that may change it has left."""
 
-    def __init__(self, session: requests.Session, address: HsmAddress, timeouts: Timeouts) -> None:
+    def __init__(
+        self, session: requests.Session, address: HsmAddress, sign_in: SignIn, timeouts: Timeouts
+    ) -> None:
         super().__init__(
             session=session,
             session_owner=False,
@@ -67,6 +69,7 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it
             read_timeout=timeouts.read,
         )
         self._address = address
+        self._sign_in = sign_in
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         call = current_call()
@@ -76,7 +79,7 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # the SDK exports it
         response = super().send(request, **kwargs)
         call.in_doubt = False
         if response.status_code == 401:
-            call.refused_token = authorization.removeprefix("Bearer ")
+            self._sign_in.note_refusal(authorization.removeprefix("Bearer "))
         return response
 
     def _require_own_host(self, url: str, call: Call) -> None:
@@ -105,7 +108,7 @@ class HsmClient:
             self.sign_in,
             api_version=API_VERSION,
             verify_challenge_resource=not self.address.vouched,
-            transport=_Transport(self.session, self.address, timeouts),
+            transport=_Transport(self.session, self.address, self.sign_in, timeouts),
             retry_total=0,
             permit_redirects=False,
             logging_enable=False,

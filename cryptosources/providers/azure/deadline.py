@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from cryptosources.providers.config import Timeouts
@@ -23,7 +23,6 @@ class Call:
 
     ``changes`` says that the request in hand may change the HSM; ``in_doubt`` that such a request has
     left with a token and its answer has not come: only then may there be a change we do not know of.
-    ``refused_token`` is the last one that the HSM answered with 401: it then did nothing.
     """
 
     operation: str
@@ -32,7 +31,6 @@ class Call:
     ends_at: float
     changes: bool = False
     in_doubt: bool = False
-    refused_token: str = field(default="", repr=False)
 
     def remaining(self) -> float:
         """Seconds left; TimeoutError when none are."""
