@@ -1,20 +1,24 @@
 """The crypto source pages in headless Chromium, under the real Content-Security-Policy."""
 
+import json
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from cryptosources.models import ConnectionTest, CryptoSource
-from cryptosources.services import connection_test
+from cryptosources.models import ConnectionTest, CryptoSource, ThrowAwayKey
+from cryptosources.services import connection_test, key_cycle
 from tests.browser import ColourScheme, Window, chromium, window
 from tests.cryptosources.certificates import certificate
 from tests.cryptosources.conftest import InstallLicence, person
 from tests.cryptosources.factories import APPLICATION, KEY, TOKEN_URL, azure_settings, make_source
+from tests.cryptosources.finished import finish_test
 from tests.cryptosources.posts import ADD, LIST, page
+from tests.cryptosources.test_consequences import add_key
 
 pytestmark = [
     pytest.mark.browser,
@@ -131,11 +135,78 @@ def test_an_unlicensed_type_is_greyed(console: Window, install: InstallLicence) 
 def test_one_click_in_the_list_switches(console: Window) -> None:
     source = make_source(azure_settings())
     listed = console.open(f"{LIST}?status=active")
-    listed.get_by_role("button", name="Make Contoso HSM Inactive").click()
+    listed.get_by_role("button", name="Make Inactive: Contoso HSM").click()
     expect(listed.get_by_text("“Contoso HSM” is Inactive now.")).to_be_visible()
     assert listed.url.endswith("?status=active")
     source.refresh_from_db()
     assert not source.is_active
+
+
+def test_what_stops_is_confirmed_by_keyboard(console: Window) -> None:
+    source = make_source(azure_settings())
+    add_key(source, "eseal")
+    listed = console.open(LIST)
+    listed.get_by_role("button", name="Make Inactive: Contoso HSM").focus()
+    listed.keyboard.press("Enter")
+    expect(listed.get_by_role("heading", name="Make Contoso HSM Inactive?")).to_be_visible()
+    expect(listed.get_by_text("1 key that can sign")).to_be_visible()
+    listed.get_by_role("button", name="Make Inactive").focus()
+    listed.keyboard.press("Enter")
+    expect(listed.get_by_text("“Contoso HSM” is Inactive now.")).to_be_visible()
+    assert listed.url.endswith(LIST)
+    source.refresh_from_db()
+    assert not source.is_active
+
+
+def test_a_source_is_cloned(console: Window) -> None:
+    source = make_source(azure_settings())
+    form = console.open(LIST)
+    form.get_by_role("link", name="Clone Contoso HSM").click()
+    expect(form.get_by_label("Friendly Name")).to_have_value("Copy of Contoso HSM")
+    expect(form.get_by_label("Key", exact=True)).to_have_value("")
+    form.get_by_label("Key", exact=True).fill(KEY)
+    form.get_by_role("button", name="Create crypto source").click()
+    expect(form.get_by_text("“Copy of Contoso HSM” was created.")).to_be_visible()
+    copy = CryptoSource.objects.exclude(pk=source.pk).get()
+    assert (copy.is_active, copy.dns_name) == (False, source.dns_name)
+
+
+def test_a_throw_away_key_is_explained_and_followed(console: Window) -> None:
+    source = make_source()
+    shown = console.open(page(source))
+    shown.get_by_text("Also run a throw-away key through its whole life").click()
+    shown.get_by_role("button", name="Test with a throw-away key").click()
+    expect(shown.get_by_text("Waiting for a worker…")).to_be_visible()
+    connection_test.run_test(test_id=ConnectionTest.objects.get().pk, clock=timezone.now)
+    expect(shown.get_by_text("Right: sign")).to_be_visible()
+    while key := ThrowAwayKey.objects.first():
+        key_cycle.perform(key_id=key.pk, clock=timezone.now)
+    expect(shown.get_by_text("a throw-away key went through its whole life")).to_be_visible()
+    expect(shown.get_by_text("Nothing is left of it")).to_be_visible()
+    expect(shown.get_by_text("Every right that this source needs is there")).to_be_visible()
+
+
+def test_a_missing_right_is_repaired_with_what_the_page_shows(console: Window) -> None:
+    source = make_source(azure_settings())
+    finish_test(source, "keys/sign/action")
+    shown = console.open(page(source))
+    shown.get_by_role("link", name="How to repair the rights").click()
+    expect(shown.get_by_label("The command that assigns the role")).to_be_visible()
+    with shown.expect_download() as download:
+        shown.get_by_role("link", name="download it").click()
+    assert download.value.suggested_filename == "key-manager-role.json"
+    role = json.loads(Path(download.value.path()).read_text())
+    assign = shown.get_by_label("The command that assigns the role").inner_text()
+    assert f'--role "{role["roleName"]}"' in assign
+
+
+def test_the_end_of_the_key_waits_for_its_type(console: Window) -> None:
+    form = console.open(ADD)
+    form.get_by_label("Crypto Source Type").select_option("memory")
+    for label in ("DNS Name", "Key expires on"):
+        expect(form.get_by_label(label)).to_be_disabled()
+    form.get_by_label("Crypto Source Type").select_option("azure_managed_hsm")
+    expect(form.get_by_label("Key expires on")).to_be_enabled()
 
 
 def test_a_connection_test_is_followed_without_reloading(console: Window) -> None:
@@ -164,6 +235,9 @@ def test_no_page_is_wider_than_its_window(
     )
     with window(browser, live_server.url, width=width, colours=colours) as console:
         console.enter_as(person("administrator"))
-        for url in (LIST, ADD, page(source), page(source, "change/"), page(source, "delete/")):
+        finish_test(source, "keys/sign/action", "keys/deletedKeys/read/action")
+        add_key(source, "a-key")
+        parts = ("", "change/", "clone/", "deactivate/", "delete/")
+        for url in (LIST, ADD, *(page(source, part) for part in parts)):
             wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert console.open(url).evaluate(wider) <= 0, url

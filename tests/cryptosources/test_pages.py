@@ -19,6 +19,7 @@ from keys.models import ManagedKey
 from tests.cryptosources.certificates import certificate
 from tests.cryptosources.conftest import ROLES, InstallLicence, SignIn
 from tests.cryptosources.factories import ACTOR, NOW, azure_settings, make_source, memory_settings
+from tests.cryptosources.finished import OBJECT_ID, finish_test
 from tests.cryptosources.posts import ADD, LIST, edit_entries, errors_of, new_entries, page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("licensed")]
@@ -584,30 +585,6 @@ def test_a_source_with_an_owed_removal_is_not_deleted(administrator: Client) -> 
 
 
 # --- Rights -------------------------------------------------------------------------------------------
-
-OBJECT_ID = "22222222-3333-4444-5555-666666666666"
-
-
-def finish_test(source: CryptoSource, *missing: str, object_id: str = OBJECT_ID) -> None:
-    """A finished test that found every right but the missing data actions."""
-
-    def step(name: str, outcome: str, **more: object) -> dict[str, object]:
-        plain = {"label": name, "detail": "detail", "code": "", "remedy": "", "duration_ms": 1}
-        return {"name": name, "outcome": outcome, "facts": {}, **plain, **more}
-
-    steps = [step("token", "passed", facts={"object_id": object_id} if object_id else {})]
-    for right in rights.needed_rights(source):
-        action = azure_rights.DATA_ACTIONS[right]
-        denied = action in missing
-        steps.append(
-            step(f"right:{action}", "failed", code="AccessDenied", remedy="Give the application …")
-            if denied
-            else step(f"right:{action}", "passed")
-        )
-    now = timezone.now()
-    source.tests.create(
-        state="finished", healthy=not missing, steps=steps, created_at=now, sent_at=now, finished_at=now
-    )
 
 
 def test_missing_rights_come_with_their_repair(administrator: Client) -> None:
