@@ -127,7 +127,8 @@ CELERY_TASK_ROUTES = {
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "resend-operations": {
         "task": "keys.tasks.upkeep_resend_operations",
-        "schedule": RESEND_SECONDS,
+        # Every second at least: it also starts what is scheduled, such as the keys of a batch.
+        "schedule": min(RESEND_SECONDS, 1.0),
         "options": {"queue": "upkeep", "expires": max(RESEND_SECONDS * 2, 2)},
     },
     "connection-tests": {
