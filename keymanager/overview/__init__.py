@@ -59,7 +59,7 @@ def overview(*, user: Reader, now: datetime) -> Overview:
     licence = current(now=now)
     return Overview(
         now=now,
-        faults=find_faults(reader=user, sources=rows, today=today, now=now),
+        faults=find_faults(reader=user, sources=rows, licence=licence, today=today, now=now),
         first_steps=checklist(reader=user, sources=rows, licensed=licence.in_force),
         sources=source_states(rows) if sees_sources else None,
         secrets=secrets_by_time_left(rows, today) if sees_sources else None,

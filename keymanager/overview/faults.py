@@ -1,7 +1,7 @@
 """What waits for a person, the most urgent first: what happened, where, since when, and what to do next.
 
-A Key that ended stops its whole source, a failed connection test probably does; a faulted key stops itself,
-and a failed operation only what it was asked for.
+Without a licence everything stops. A Key that ended stops its whole source, a failed connection test probably
+does; a faulted key stops itself, and a failed operation only what it was asked for.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,6 +21,7 @@ from keymanager.overview.sources import SourceRow
 from keys import wording
 from keys.lifecycle import NAME_FREE, OperationKind, OperationState, Residency
 from keys.models import KeyOperation, ManagedKey
+from licensing.services import LicenceStatus
 
 Reader = AbstractUser | AnonymousUser
 
@@ -40,7 +41,8 @@ _ENDED_INACTIVE: Final = "The source is Inactive; even so, the deletions that it
 class Fault:
     """One row; ``covers`` is how many faults of the same cause it stands for.
 
-    ``since_day`` is given instead of ``since`` where only the day is known.
+    ``source`` is empty where all are concerned. ``since_day`` is given instead of ``since`` where only the
+    day is known.
     """
 
     title: str
@@ -98,12 +100,18 @@ class _Kind:
         return FaultCount(self.one if left == 1 else self.many, min(left, MOST), self.url, self.capped)
 
 
-def find_faults(*, reader: Reader, sources: Sequence[SourceRow], today: date, now: datetime) -> Faults:
+def find_faults(
+    *, reader: Reader, sources: Sequence[SourceRow], licence: LicenceStatus, today: date, now: datetime
+) -> Faults:
     """The faults that the reader may see; ``sources`` are those they may see, none for some people.
 
     At most four queries, of a bounded number of rows each.
     """
-    kinds = [_ended_keys(reader, sources, today), _failed_tests(sources, today)]
+    kinds = [
+        _licence(reader, sources, licence, now),
+        _ended_keys(reader, sources, today),
+        _failed_tests(sources, today),
+    ]
     if reader.has_perm("keys.view_managedkey"):
         kinds.append(_faulted_keys())
     if reader.has_perm("cryptosources.view_cryptosource"):
@@ -126,6 +134,23 @@ def _ranked(kinds: Sequence[_Kind]) -> Faults:
     return Faults(
         shown, more, sum(min(kind.total, MOST) for kind in kinds), any(kind.capped for kind in kinds)
     )
+
+
+def _licence(reader: Reader, sources: Sequence[SourceRow], licence: LicenceStatus, now: datetime) -> _Kind:
+    """A licence that is not in force, where there is something for it to stop."""
+    may_install = reader.has_perm("licensing.add_licence")
+    fault = Fault(
+        title="No licence is in force",
+        source="",
+        what=licence.problem,
+        remedy="Until one is, nothing is generated, signed or tested.",
+        act="Install a licence" if may_install else "Look at the licence",
+        url=links.listing(links.NEW_LICENCE if may_install else links.LICENCES),
+        icon="licence",
+        since=licence.not_after if licence.not_after and licence.not_after <= now else None,
+    )
+    told = bool(sources) and not licence.in_force and reader.has_perm("licensing.view_licence")
+    return _Kind([fault] if told else [], "licence", "licences", links.listing(links.LICENCES))
 
 
 # --- Sources --------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from tests.keymanager.holdings import (
 )
 from tests.ui.markup import parse, refused_by_csp
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("licence")]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_each_part_needs_its_own_permission(client: Client, permission: str, par
     assert ("No right to back up." in html) is ("under-way" in parts)
 
 
-def test_the_page_keeps_to_the_policy_with_everything_on_it(page: Callable[[], str], licence: None) -> None:
+def test_the_page_keeps_to_the_policy_with_everything_on_it(page: Callable[[], str]) -> None:
     source = make_source("<b>Contoso</b>", days=3, healthy=False)
     for number in range(9):
         make_source(f"Source {number}", days=40 * number - 10)
@@ -317,6 +317,34 @@ def test_faults_come_in_the_order_of_their_urgency(
         assert text in html
 
 
+def test_without_a_licence_in_force_that_comes_first_where_there_is_something_to_stop(
+    read: Callable[[], Overview], page: Callable[[], str]
+) -> None:
+    Licence.objects.all().delete()
+    assert read().faults.total == 0
+    make_source(days=-2)
+    first, second = read().faults.rows
+    assert (first.title, first.what, first.since) == (
+        "No licence is in force",
+        "No licence is installed.",
+        None,
+    )
+    assert (first.act, first.url) == ("Look at the licence", "/licensing/licence/")
+    assert second.title == "The Key ended"
+    (theirs, _ended) = overview(user=person("administrator"), now=timezone.now()).faults.rows
+    assert (theirs.act, theirs.url) == ("Install a licence", "/licensing/licence/add/")
+    assert "No licence is in force</h3>" in page()
+
+
+def test_a_licence_that_ended_is_told_with_its_end(operator: User) -> None:
+    make_source()
+    later = timezone.now() + timedelta(days=800)
+    (fault,) = overview(user=operator, now=later).faults.rows[:1]
+    assert fault.title == "No licence is in force"
+    assert fault.since is not None
+    assert fault.since < later
+
+
 def test_the_next_thing_to_do_is_what_the_reader_may_do(read: Callable[[], Overview]) -> None:
     source = make_source("Ended", days=-2)
     (act,) = read().faults.rows
@@ -451,7 +479,7 @@ def test_no_signature_yet_is_said_calmly(client: Client) -> None:
 
 
 def test_the_licence_says_whose_it_is_and_how_long_it_lasts(
-    licence: None, read: Callable[[], Overview], page: Callable[[], str]
+    read: Callable[[], Overview], page: Callable[[], str]
 ) -> None:
     card = read().licence
     assert card is not None
@@ -482,7 +510,7 @@ def _next(steps: list[FirstStep]) -> tuple[str, str]:
 
 
 def test_the_checklist_leads_to_the_first_signature_and_goes(
-    licence: None, read: Callable[[], Overview], page: Callable[[], str]
+    read: Callable[[], Overview], page: Callable[[], str]
 ) -> None:
     assert _next(read().first_steps) == ("Create a crypto source", "/cryptosources/cryptosource/add/")
     source = make_source(active=False, healthy=None)
@@ -505,17 +533,18 @@ def test_the_checklist_leads_to_the_first_signature_and_goes(
 
 
 def test_an_administrator_is_led_to_the_licence_first() -> None:
+    Licence.objects.all().delete()
     steps = overview(user=person("administrator"), now=timezone.now()).first_steps
     assert _next(steps) == ("Install the licence", "/licensing/licence/add/")
 
 
-def test_an_administrator_is_led_to_the_switch(licence: None) -> None:
+def test_an_administrator_is_led_to_the_switch() -> None:
     source = make_source(active=False)
     steps = overview(user=person("administrator"), now=timezone.now()).first_steps
     assert _next(steps) == ("Make it Active", f"/cryptosources/cryptosource/{source.pk}/")
 
 
-def test_each_step_opens_for_its_reader(client: Client, licence: None, operator: User) -> None:
+def test_each_step_opens_for_its_reader(client: Client, operator: User) -> None:
     client.force_login(operator)
     source = make_source(active=True)
     for prepare in (lambda: None, lambda: make_keys(source)):
