@@ -43,6 +43,10 @@ PURPOSE: Final = "connection-test"
 ROW_TAG: Final = "keymanager-test-key"
 SOURCE_TAG: Final = "keymanager-source"
 CLEAN_UP: Final = "cycle:remove"
+BROKEN_OFF: Final = (
+    "The cycle was broken off: the worker with the throw-away key stopped or failed, and its log says more. "
+    "Start the test again."
+)
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(hours=1)
 _BY_ITSELF: Final = "The console tries again by itself, with growing pauses."
@@ -293,11 +297,15 @@ def _keep(held: Held, left: _Left) -> None:
 
 
 def _end_test(test: ConnectionTest | None, step: HealthStep, now: datetime) -> None:
+    """The removal is a test's last step; a test that was cut short without a failed step has no result."""
     if test is None or test.is_over:
         return
     try:
         test_rows.store_step(test, step)
-        test_rows.finish(test, now)
+        if test_rows.failed_steps(test):
+            test_rows.finish(test, now)
+        else:
+            test_rows.close(test, BROKEN_OFF, now)
     except TestLost:
         log.warning("connection_test.lost", test=str(test.pk))
 

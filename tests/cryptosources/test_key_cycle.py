@@ -414,6 +414,22 @@ def upkeep_at(clock: Clock) -> None:
     connection_test.upkeep(now=clock())
 
 
+def test_a_claim_that_ended_leads_to_removal_though_its_test_still_runs(
+    source: CryptoSource, clock: Clock, settings: Settings
+) -> None:
+    test = begin(source, clock)
+    step_on(clock)
+    assert throw_away.claim(ThrowAwayKey.objects.get().pk, clock) is not None
+    clock.move(seconds=settings.CLAIM_SECONDS + 1)
+    source.tests.update(claim_expires_at=clock() + timedelta(hours=1))
+    throw_away.upkeep(now=clock())
+    assert ThrowAwayKey.objects.get().is_being_removed
+    step_on(clock)
+    test.refresh_from_db()
+    assert (test.state, test.healthy, test.problem) == (State.FAILED, None, throw_away.BROKEN_OFF)
+    assert not hsm_of(source).keys
+
+
 def test_a_create_that_arrives_late_is_waited_for(
     source: CryptoSource, clock: Clock, settings: Settings
 ) -> None:
