@@ -1,13 +1,15 @@
 """The provider while tokens are not what they should be, or the sign-in service is in trouble."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
+from azure.core.credentials import TokenRequestOptions
 
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
-from cryptosources.providers.api import KeyRef, KeySpec
+from cryptosources.providers.api import KeyRef, KeySpec, Right
 from cryptosources.providers.azure import auth
 from cryptosources.providers.azure.managed_hsm import AzureManagedHsm
 from cryptosources.providers.config import Timeouts
@@ -127,18 +129,20 @@ def test_a_refused_token_is_replaced_when_the_minute_is_over(
     server.trouble("revoke-token", next=2)
     failure(lambda: sign(signed_in), AuthenticationFailed)
     failure(lambda: sign(signed_in), AuthenticationFailed)
-    _a_minute_later(monkeypatch)
+    _minutes_later(monkeypatch, 1)
     sign(signed_in)
     assert server.effects() == {"sign": 1}
     assert server.requests()[TOKEN] == 2
-    _a_minute_later(monkeypatch)
-    sign(signed_in)
+    _minutes_later(monkeypatch, 2)
+    options: TokenRequestOptions = {"tenant_id": server.tenant, "enable_cae": True}
+    with signed_in._call(Right.SIGN, KEY) as hsm:
+        hsm.sign_in.get_token_info(f"{server.audience}/.default", options=options)
     assert server.requests()[TOKEN] == 2, "a token that is not refused stays"
 
 
-def _a_minute_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def _minutes_later(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
     """For what is renewed at most once a minute; calls keep their own deadlines."""
-    now = auth.time.monotonic() + 61
+    now = time.monotonic() + 61 * minutes
     monkeypatch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: now))
 
 

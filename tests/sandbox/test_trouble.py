@@ -2,8 +2,10 @@
 
 import http.client
 import itertools
+import socket
+import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -103,6 +105,34 @@ def test_reset(server: SandboxServer, wire: Wire, key: str, moment: str) -> None
     assert server.requests() == {"delete reset": 1}
     assert server.effects() == ({"delete": 1} if moment == "after" else {})
     assert wire.call("GET", f"/keys/{key}").status == (404 if moment == "after" else 200)
+
+
+def test_a_reset_is_one_for_tcp(server: SandboxServer, wire: Wire) -> None:
+    """Looked at below TLS, above which Python shows a reset as an end in peace."""
+    token = wire.authorization()["Authorization"]
+    host = f"localhost:{server.port}"
+    request = f"GET /keys?api-version=7.4 HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\n\r\n"
+    server.trouble("reset", operations=["list"])
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = server.ssl_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+    def exchange(step: Callable[[], object]) -> None:
+        while True:
+            try:
+                step()
+            except ssl.SSLWantReadError:
+                plain.sendall(outgoing.read())
+                received = plain.recv(65536)
+                assert received, "an end in peace"
+                incoming.write(received)
+            else:
+                return
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain:
+        exchange(tls.do_handshake)
+        tls.write(request.encode())
+        with pytest.raises(ConnectionResetError):
+            exchange(tls.read)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -319,6 +349,12 @@ def test_a_late_region_never_writes_twice(server: SandboxServer, wire: Wire, key
     wire.purge(key)
     assert far.call("PATCH", f"/keys/{key}", {"tags": {"a": "b"}}).status == 404
     made = wire.ok("POST", "/keys/restore", blob)
+    assert far.call("POST", "/keys/restore", blob).error == (409, "Conflict")
+    wire.delete(key)
+    wire.purge(key)
+    server.advance_clock(61)
+    assert wire.ok("POST", "/keys/restore", blob) == made
+    assert far.call("GET", f"/keys/{key}").status == 404
     assert far.call("POST", "/keys/restore", blob).error == (409, "Conflict")
     assert [version_of({"key": item}) for item in wire.ok("GET", f"/keys/{key}/versions")["value"]] == [
         version_of(made)
