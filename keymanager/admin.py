@@ -46,6 +46,22 @@ class PasswordForm(_AdminPasswordChangeForm):
             field.required = True
 
 
+class RoleFilter(admin.RelatedFieldListFilter):
+    """People by role."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "role"
+
+
+class SignInFilter(admin.BooleanFieldListFilter):
+    """People who may sign in, or may not."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "may sign in"
+
+
 @admin.register(User)
 class PersonAdmin(_UserAdmin):
     """Accounts are switched off, never deleted: records name them. Only a superuser edits a superuser."""
@@ -62,7 +78,8 @@ class PersonAdmin(_UserAdmin):
         ("First password", {"fields": ("password1", "password2")}),
     )
     list_display = ("username", "full_name", "roles", "status", "last_login")
-    list_filter = ("groups", "is_active")
+    list_filter = (("groups", RoleFilter), ("is_active", SignInFilter))
+    counted_as = "people"
     filter_horizontal = ()
     actions = None
 
@@ -88,6 +105,8 @@ class PersonAdmin(_UserAdmin):
         if db_field.name == "is_active":
             kwargs["label"] = "May sign in"
             kwargs["help_text"] = "Switch off instead of deleting: records name this account."
+        if db_field.name == "username":
+            kwargs["help_text"] = "Letters, digits and . _ - + @, at most 150."
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
@@ -26,11 +27,24 @@ NOTHING_DONE: Final = (
     "Your sign-in had ended before the form was sent, so nothing was carried out. Please fill it in again."
 )
 
+REFUSED: Final = (
+    "This username and password do not go together, or the account is switched off. "
+    "Capital letters make a difference."
+)
+
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Says no more than it must: a stranger does not learn which of the two was wrong."""
+
+    error_messages = {**AdminAuthenticationForm.error_messages, "invalid_login": REFUSED}
 
 
 class SessionSite(AdminSite):
     """An admin site that tells its pages who is signed in, and whose forms survive the end of a session."""
+
+    login_form = SignInForm
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         return [path("session/", never_cache(self.session), name="session"), *super().get_urls()]

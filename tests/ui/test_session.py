@@ -196,7 +196,7 @@ def test_a_wrong_password_is_said_in_the_dialog(console: Window) -> None:
     dialog = _dialog(page)
     dialog.get_by_label("Password").fill("a guess")
     dialog.get_by_label("Password").press("Enter")
-    expect(dialog.get_by_role("alert")).to_contain_text("correct username and password")
+    expect(dialog.get_by_role("alert")).to_contain_text("do not go together")
     expect(dialog.get_by_label("Password")).to_be_focused()
     expect(dialog.get_by_label("Password")).to_have_value("")
     dialog.get_by_label("Password").fill("ada's password")
