@@ -93,6 +93,10 @@ class RightsReport:
     def untold(self) -> tuple[RightRow, ...]:
         return tuple(row for row in self.rows if row.state is RightState.UNTOLD)
 
+    @property
+    def nothing_told(self) -> bool:
+        return len(self.untold) == len(self.rows)
+
 
 def needed_rights(source: CryptoSource, *, full_cycle: bool = False) -> frozenset[Right]:
     """What the source's account must be allowed to do for the way the source is set up."""

@@ -621,6 +621,13 @@ def test_complete_rights_need_no_repair(administrator: Client) -> None:
     assert "az keyvault" not in html
 
 
+def test_a_test_that_ended_early_tells_nothing_about_rights(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    now = timezone.now()
+    source.tests.create(state="finished", healthy=False, created_at=now, sent_at=now, finished_at=now)
+    assert "ended before it came to the rights" in administrator.get(page(source)).content.decode()
+
+
 def test_before_a_test_the_needed_rights_are_named(administrator: Client) -> None:
     html = administrator.get(page(make_source(azure_settings()))).content.decode()
     assert "Not known yet: test the connection" in html
