@@ -14,8 +14,9 @@ from tests.services import not_proven
 
 SCRIPT: Final = Path(__file__).resolve().parents[1] / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice")
-#: What depends on the colours, and so is asked again in the dark.
+#: What depends on the colours, and so is asked again in the dark; and what depends on the room there is.
 COLOUR_RULES: Final = ("color-contrast", "link-in-text-block")
+ROOM_RULES: Final = (*COLOUR_RULES, "scrollable-region-focusable", "target-size")
 RUN: Final = """only => axe.run(document, { runOnly: only, resultTypes: ["violations"], preload: false })
     .then(found => found.violations)"""
 

@@ -110,6 +110,7 @@ SOURCES, KEYS, OPERATIONS = "/cryptosources/cryptosource/", "/keys/managedkey/",
 PEOPLE, RECORDS, LICENCE = "/auth/user/", "/audit/auditrecord/", "/licensing/licence/"
 ESEAL = SOURCES + "{sources[Contoso eSeal]}/"
 KEY, ARCHIVED = KEYS + "{keys[eseal-ec-p-256]}/", KEYS + "{keys[archive-2019]}/"
+ENDING = KEYS + "{keys[eseal-rsa-3072]}/"
 PERSON = PEOPLE + "{people[nina.berg]}/"
 REFUSED = ("status of 4", "status of 5")
 
@@ -120,7 +121,7 @@ PAGES: Final = (
         "sign-in-refused",
         "Sign in, refused",
         "/login/",
-        "correct username and password",
+        "do not go together",
         By.STRANGER,
         submit("Sign in", username="nina.berg", password="a guess"),
     ),
@@ -168,6 +169,14 @@ PAGES: Final = (
         empty=True,
     ),
     Page("overview-no-role", "Overview without a role", "/", "No rooms are open", By.NEWCOMER),
+    Page(
+        "menu",
+        "The menu of the person",
+        "/password_change/done/",
+        "Signed in as",
+        By.OPERATOR,
+        open_details("Nina Berg"),
+    ),
     # Crypto sources
     Page("sources", "Crypto sources", SOURCES, "Northwind archive"),
     Page("sources-reader", "Crypto sources, read only", SOURCES, "Northwind archive", By.OPS),
@@ -304,6 +313,16 @@ PAGES: Final = (
     ),
     Page("key-verify", "Verify a signature", KEY + "verify/", "Verify", By.OPERATOR),
     Page("key-delete", "Delete a key?", KEY + "delete/", "Delete eseal-ec-p-256?", By.OPERATOR),
+    Page("key-update", "A key's validity and tags", ENDING + "update/", "Valid until", By.OPERATOR),
+    Page(
+        "key-update-errors",
+        "A key's validity and tags, with errors",
+        ENDING + "update/",
+        "Please look at this again",
+        By.OPERATOR,
+        submit("Change validity and tags", expires_at="2001-01-01T00:00", tags="no tag"),
+    ),
+    Page("key-ending", "A key that ends soon, with tags", ENDING, "cost-centre", By.OPERATOR),
     Page("key-rotate", "Rotate a key?", KEY + "rotate/", "Rotate eseal-ec-p-256?", By.OPERATOR),
     Page("key-purge", "Purge a key?", ARCHIVED + "purge/", "Purge archive-2019?", By.OPERATOR),
     Page(
@@ -343,6 +362,16 @@ PAGES: Final = (
         "A signature",
         OPERATIONS + "{operations[signed]}/",
         "contract-4711.pdf",
+        By.OPERATOR,
+    ),
+    Page(
+        "batch", "A batch of keys, done", OPERATIONS + "batch/{batches[done]}/", "test-seal-01", By.OPERATOR
+    ),
+    Page(
+        "batch-running",
+        "A batch of keys under way",
+        OPERATIONS + "batch/{batches[half]}/",
+        "branch-seal-001",
         By.OPERATOR,
     ),
     # Audit
@@ -463,6 +492,8 @@ NO_PAGES: Final = {
     "keys_managedkey_pem": "a download",
     "keys_managedkey_jwk": "a download",
     "keys_keyoperation_live": "JSON for live.js",
+    "keys_keyoperation_batch_live": "JSON for live.js",
+    "keys_keyoperation_batch_retry": "POST only",
     "keys_keyoperation_status": "JSON for scripts",
     "keys_keyoperation_signature": "a download",
     "keys_keyoperation_retry": "POST only",

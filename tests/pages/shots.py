@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -24,8 +25,8 @@ FOLDER = ROOT / "docs" / "screenshots"
 STEADY = Path(__file__).with_name("steady.js").read_text()
 #: The day that the pictures show.
 PRESENT = datetime(2026, 3, 14, 9, 26, tzinfo=UTC)
-PALETTE = 16
-NEAR = 10
+PALETTE = 40
+NEAR = 4
 TALLEST = 2400
 
 Colour = tuple[int, ...]
@@ -69,17 +70,19 @@ def take(console: Window, page: Page, shift: timedelta) -> Iterator[tuple[Path, 
     for colours in COLOURS:
         for width in WIDTHS:
             show(console, width=width, colours=colours)
-            raw = console.page.screenshot(
-                full_page=True, clip=_clip(console, width), animations="disabled", caret="hide"
-            )
+            raw = _photograph(console, width)
             file = FOLDER / file_name(page, colours, width)
             yield file, file.write_bytes(small(raw))
 
 
-def _clip(console: Window, width: str) -> FloatRect:
-    """The whole page, the end of a very long one cut off."""
-    height = console.page.evaluate("document.documentElement.scrollHeight")
-    return {"x": 0, "y": 0, "width": WIDTHS[width], "height": min(height, TALLEST)}
+def _photograph(console: Window, width: str) -> bytes:
+    """The whole page, the end of a very long one cut off; of a page with a dialog what is in sight."""
+    if console.page.locator("dialog[open]").count():
+        return console.page.screenshot(animations="disabled", caret="hide")
+    console.page.evaluate("scrollTo(0, 0)")
+    height = min(console.page.evaluate("document.documentElement.scrollHeight"), TALLEST)
+    clip = FloatRect(x=0, y=0, width=WIDTHS[width], height=height)
+    return console.page.screenshot(full_page=True, clip=clip, animations="disabled", caret="hide")
 
 
 def small(png: bytes) -> bytes:
@@ -95,13 +98,19 @@ def small(png: bytes) -> bytes:
 def _colours(picture: Image.Image) -> list[Colour]:
     counted = picture.getcolors(picture.width * picture.height) or []
     found: list[Colour] = []
-    for _count, colour in sorted(counted, reverse=True):
+    for _count, colour in sorted(counted, key=_weight, reverse=True):
         assert isinstance(colour, tuple)
         if len(found) == PALETTE:
             break
         if all(_distance(colour, other) > NEAR for other in found):
             found.append(colour)
     return found
+
+
+def _weight(counted: tuple[int, Any]) -> int:
+    """How much a colour matters: a few red letters among black ones must stay red."""
+    count, colour = counted
+    return count * (1 + int(max(colour)) - int(min(colour)))
 
 
 def _distance(one: Colour, other: Colour) -> int:

@@ -6,8 +6,12 @@
     "October", "November", "December"];
   const two = (number) => String(number).padStart(2, "0");
 
+  // The browser's clock stands still; the server's went on while the pages were looked at.
+  const present = Date.now() + shift;
+
   function moved(day, month, year, hours, minutes, seconds) {
-    return new Date(Date.UTC(year, month, day, hours ?? 12, minutes ?? 0, seconds ?? 0) + shift);
+    const then = Date.UTC(year, month, day, hours ?? 12, minutes ?? 0, seconds ?? 0) + shift;
+    return new Date(then > present && then < present + 3600000 ? present : then);
   }
 
   function spoken(_, day, name, year, separator, hours, minutes, seconds) {

@@ -25,12 +25,12 @@ from audit.models import AuditRecord
 from audit.services import Outcome, record
 from cryptosources.models import ConnectionTest, CryptoSource
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
-from cryptosources.providers.api import ProviderKind
+from cryptosources.providers.api import KeyAttributes, ProviderKind
 from cryptosources.services import connection_test, sources
 from cryptosources.settings_value import SourceSettings
 from keys.lifecycle import OperationKind, OperationState, Residency
-from keys.models import KeyBackup, KeyOperation, KeyUse, ManagedKey
-from keys.services import requests
+from keys.models import KeyBackup, KeyBatch, KeyOperation, KeyUse, ManagedKey
+from keys.services import batches, requests
 from licensing.models import Licence
 from secretstore.secret import Secret
 from tests.pages.cast import (
@@ -60,6 +60,7 @@ class Objects:
     sources: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     operations: dict[str, str] = field(default_factory=dict)
+    batches: dict[str, str] = field(default_factory=dict)
     licence: str = ""
     record: str = ""
 
@@ -84,7 +85,6 @@ class Story:
         self.hsm = hsm
         self.now = now
         self.objects = Objects(now=now.isoformat())
-        self.operations: dict[str, KeyOperation] = {}
 
     def run(self) -> None:
         self.people()
@@ -93,6 +93,7 @@ class Story:
         self.make_keys()
         self.work()
         self.fail()
+        self.make_batches()
         self.past_use()
         self.stand_still()
         self.date_back()
@@ -227,6 +228,7 @@ class Story:
             self.signature("eseal-rsa-4096", SignatureAlgorithm.PS256, "annual-report.pdf", "signed-rsa"),
         )
         self.do(
+            self.update("eseal-rsa-3072", "updated"),
             self.purge("invoices-2021"),
             self.purge("trial-purged", "purged"),
             self.signature("eseal-ec-p-256", SignatureAlgorithm.ES256, "contract-4711.pdf", "signed"),
@@ -235,6 +237,39 @@ class Story:
     def fail(self) -> None:
         """Failures as the HSM gives them: a right that the application lacks."""
         self.do(self.ask("code-signing-2026", OperationKind.DELETE, "failed"))
+
+    def make_batches(self) -> None:
+        """One that is done, and one that stands still when it has come to its third key."""
+        done = self.batch("done", [f"test-seal-{number:02}" for number in range(1, 3)])
+        half = self.batch("half", [f"branch-seal-{number:03}" for number in range(1, 13)])
+        self.wait("a batch", lambda: not done.operations.under_way().exists())
+        self.wait("three keys", lambda: half.operations.exclude(finished_at=None).count() >= 3)
+        rest = half.operations.filter(state=OperationState.PENDING)
+        self.wait("the rest", lambda: bool(rest.update(due_at=self.now + timedelta(days=30))))
+        self.do(*half.operations.filter(state=OperationState.RUNNING))
+        half.operations.filter(pk__in=rest.values("pk")).update(not_before=self.now + timedelta(minutes=3))
+        self.objects.keys |= {key.name: str(key.pk) for key in ManagedKey.objects.all()}
+
+    def batch(self, name: str, keys: list[str]) -> KeyBatch:
+        made = batches.generate_batch(
+            source=CryptoSource.objects.get(friendly_name=IDLE),
+            names=keys,
+            algorithm=KeyAlgorithm.EC_P256,
+            actor=self.operator,
+            now=timezone.now(),
+        )
+        self.objects.batches[name] = str(made.pk)
+        return made
+
+    def update(self, key: str, name: str) -> KeyOperation:
+        """The key ends soon, and says whom it belongs to."""
+        attributes = KeyAttributes(
+            expires_at=self.now + timedelta(days=20), tags={"owner": "finance", "cost-centre": "4711"}
+        )
+        operation = requests.request_update(
+            key=self.key(key), attributes=attributes, actor=self.operator, now=timezone.now()
+        )
+        return self.named(operation, name)
 
     def ask(self, key: str, kind: OperationKind, name: str = "") -> KeyOperation:
         operation = requests.request_operation(
@@ -298,7 +333,7 @@ class Story:
             attempts=2,
             error="The HSM asks for patience: it has had more requests than it takes.",
             error_code="429",
-            not_before=self.now + timedelta(seconds=40),
+            not_before=self.now + timedelta(minutes=3),
         )
         source = CryptoSource.objects.get(friendly_name=LONG)
         source.tests.create(
@@ -333,7 +368,7 @@ class Story:
             claim_token=uuid4(),
             claim_expires_at=far,
             due_at=far,
-            started_at=self.before(seconds=20),
+            started_at=self.now + timedelta(minutes=1),
         )
         return rows
 
@@ -350,7 +385,7 @@ class Story:
             actor_kind=self.operator.kind,
             actor_identifier=self.operator.identifier,
             actor_name=self.operator.name,
-            requested_at=self.before(seconds=25),
+            requested_at=self.now + timedelta(minutes=1),
         )
 
     def change_key(self, name: str, **columns: Any) -> None:

@@ -14,6 +14,8 @@ from tests.pages.scene import Scene
 WIDTHS: dict[str, int] = {"wide": 1280, "narrow": 390}
 COLOURS: tuple[ColourScheme, ...] = ("light", "dark")
 HEIGHT = 800
+#: The browser's clock, so long after the scene's present: later than all that was really done in it.
+PRESENT = timedelta(minutes=2)
 
 
 class Visitor:
@@ -30,7 +32,7 @@ class Visitor:
         url = (self.scene.empty if page.empty else self.scene.full).url
         with window(self.browser, url, height=HEIGHT, cookies=self._signed_in(page)) as console:
             console.tolerate(*page.tolerates)
-            console.page.clock.set_fixed_time(self.scene.now + timedelta(seconds=30))
+            console.page.clock.set_fixed_time(self.scene.now + PRESENT)
             self._open(page, console)
             yield console
 
