@@ -480,7 +480,8 @@ RESEND_SECONDS = LADDER.add(
         default=5.0,
         unit="seconds",
         readers=EVERY_PROCESS,
-        meaning="How often beat looks for operations whose message was lost or whose worker died.",
+        meaning="After so long an operation whose message seems lost is sent again, next after twice "
+        "as long. Beat looks every second for what is due, and that often for connection tests.",
         wrong="Too small: needless load. Too large: what was interrupted waits longer.",
     )
 )
