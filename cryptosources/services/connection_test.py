@@ -16,6 +16,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import models, transaction
 
 from audit.services import Actor, Outcome, record
+from cryptosources.errors import CycleRefused
 from cryptosources.models import PURGE_PROTECTION, ConnectionTest, CryptoSource
 from cryptosources.providers.api import HealthStep, StepOutcome
 from cryptosources.providers.errors import ProviderError
@@ -66,6 +67,8 @@ def request_test(
                 requested_by=actor.name, full_cycle=full_cycle, created_at=now, sent_at=now
             )
             _record_request(test, actor, now)
+        elif full_cycle and not test.full_cycle:
+            raise CycleRefused("An ordinary test is under way. Ask again when it is over.")
         if test.state == State.PENDING:
             transaction.on_commit(partial(_send, test.pk))
     return test

@@ -179,6 +179,13 @@ def test_an_inactive_source_refuses_the_cycle_and_allows_the_test(source: Crypto
     connection_test.request_test(source=source, actor=ACTOR, now=NOW)
 
 
+def test_an_ordinary_test_under_way_is_not_passed_off_as_a_full_cycle(source: CryptoSource) -> None:
+    connection_test.request_test(source=source, actor=ACTOR, now=NOW)
+    with pytest.raises(CycleRefused, match="under way"):
+        connection_test.request_test(source=source, actor=ACTOR, now=NOW, full_cycle=True)
+    assert source.tests.count() == 1
+
+
 def test_known_purge_protection_refuses_the_cycle(source: CryptoSource) -> None:
     steps = [{"name": PURGE_PROTECTION, "outcome": "warning"}]
     source.tests.create(
