@@ -8,8 +8,13 @@ class KeymanagerConfig(AppConfig):
     verbose_name = "Key Manager"
 
     def ready(self) -> None:
-        from keymanager import checks  # noqa: F401  (registers the system checks)
+        from keymanager import (
+            checks,  # noqa: F401  (registers the system checks)
+            sign_in,
+        )
         from keymanager.roles import sync_roles
+
+        sign_in.connect()
 
         # This app has no models and so gets no signal of its own. By the one of the highest room every
         # permission exists, because Django's receiver, which makes them, was connected before this one.

@@ -260,9 +260,10 @@ BEHIND_TLS_PROXY = BROWSER.add(
         name="KEYMANAGER_BEHIND_TLS_PROXY",
         default=False,
         readers=(WEB,),
-        meaning="Believe the proxy's `X-Forwarded-Proto`. Only where a proxy sets it for every request.",
-        wrong="Off behind a proxy: forms answer 403. On without one: a client can pretend that it uses "
-        "HTTPS.",
+        meaning="Believe the proxy's `X-Forwarded-Proto`, and the last address in its `X-Forwarded-For`. "
+        "Only where a proxy sets both for every request.",
+        wrong="Off behind a proxy: forms answer 403, and everybody seems to come from the proxy's address. "
+        "On without one: a client can pretend that it uses HTTPS, and that it is elsewhere.",
     )
 )
 HSTS_SECONDS = BROWSER.add(
@@ -285,6 +286,29 @@ INSECURE_HTTP = BROWSER.add(
         meaning="Send session cookies over plain HTTP as well.",
         wrong="On: whoever listens on the network can take over a session. Off, without TLS: nobody can "
         "sign in.",
+    )
+)
+
+SIGN_IN_FAILURES = BROWSER.add(
+    Whole(
+        name="KEYMANAGER_SIGN_IN_FAILURES",
+        default=5,
+        least=1,
+        readers=(WEB,),
+        meaning="After so many failed sign-ins in a row, a user name is locked for the address they came "
+        "from. An administrator unlocks it under People, or `manage.py unlock_person` does.",
+        wrong="Too few: people who mistype are locked out. Too many: passwords can be guessed.",
+    )
+)
+SIGN_IN_LOCK_MINUTES = BROWSER.add(
+    Whole(
+        name="KEYMANAGER_SIGN_IN_LOCK_MINUTES",
+        default=15,
+        least=1,
+        unit="minutes",
+        readers=(WEB,),
+        meaning="How long such a lock holds after the last failure; failures older than that are forgotten.",
+        wrong="Too short: passwords can be guessed. Too long: people wait, or need an administrator.",
     )
 )
 

@@ -4,6 +4,7 @@
 ``docs/reference/settings.md`` is written from it.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ INSTALLED_APPS = [
     "keys",
     "sandbox",
     "keymanager.apps.KeymanagerConfig",
+    "axes",
 ]
 
 MIDDLEWARE = [
@@ -52,6 +54,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "keymanager.urls"
@@ -159,6 +162,24 @@ LICENCE_ISSUER_KEYS_FILE = env.LICENCE_ISSUER_KEYS_FILE.read()
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 LOGOUT_REDIRECT_URL = "admin:login"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# The lock after failed sign-ins: for one name at one address (keymanager.sign_in says why).
+AXES_FAILURE_LIMIT = env.SIGN_IN_FAILURES.read()
+AXES_COOLOFF_TIME = timedelta(minutes=env.SIGN_IN_LOCK_MINUTES.read())
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_USERNAME_CALLABLE = "keymanager.sign_in.veiled_name"
+AXES_CLIENT_IP_CALLABLE = "keymanager.sign_in.client_address"
+AXES_LOCKOUT_CALLABLE = "keymanager.sign_in.locked_page"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next"]
+# The audit record holds what happened: no second log, and no second place to look at it.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -190,7 +211,8 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 8 * 3600
 SECURE_SSL_REDIRECT = False
 SECURE_HSTS_SECONDS = env.HSTS_SECONDS.read()
-if env.BEHIND_TLS_PROXY.read():
+BEHIND_TLS_PROXY = env.BEHIND_TLS_PROXY.read()
+if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Static files, language, time ------------------------------------------------------------

@@ -1,0 +1,154 @@
+"""Signing in: what is recorded of it, and the lock after repeated failures (kept by django-axes).
+
+People type passwords into the field for the user name. So what is typed there is stored nowhere: django-axes
+counts under a keyed hash of it, and the record of a failure names the account if there is one, and nothing if
+there is none. A lock holds for one name at one address: nobody is locked out by a stranger elsewhere.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from importlib import import_module
+from ipaddress import ip_address
+from typing import Any, Final
+
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db import transaction
+from django.db.models import Max, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from audit.services import Actor, Outcome, record
+
+DOOR: Final = Actor.system("sign-in")
+
+
+# --- What django-axes asks (its settings name these) ----------------------------------------------
+
+
+def veiled_name(request: HttpRequest | None, credentials: Mapping[str, Any] | None) -> str:
+    """What failures are counted under instead of the typed name."""
+    posted = request.POST if request else {}
+    typed = (credentials or {}).get("username") or posted.get("username", "")
+    return _veil(str(typed))
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Where the request comes from: what the TLS proxy saw, if there is one; None when nobody knows."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.BEHIND_TLS_PROXY else ""
+    # Proxies append, so only the last entry is our own proxy's word.
+    for text in (forwarded.rpartition(",")[2], request.META.get("REMOTE_ADDR", "")):
+        try:
+            return str(ip_address(text.strip()))
+        except ValueError:
+            continue
+    return None
+
+
+def locked_page(
+    request: HttpRequest, _answer: HttpResponse | None = None, _credentials: Mapping[str, Any] | None = None
+) -> HttpResponse:
+    """The answer to a sign-in that is locked; it tells nobody whether there is such an account."""
+    minutes = math.ceil(settings.AXES_COOLOFF_TIME / timedelta(minutes=1))
+    context = {"minutes": minutes, "failures": settings.AXES_FAILURE_LIMIT}
+    return render(request, "people/locked.html", context, status=429)
+
+
+# --- Locks ----------------------------------------------------------------------------------------
+
+
+def locked_until(*, person: User, now: datetime) -> datetime | None:
+    """When the last of the person's locks ends; None when there is none."""
+    failures = AccessAttempt.objects.filter(
+        username=_veil(person.username), attempt_time__gt=now - settings.AXES_COOLOFF_TIME
+    )
+    # An order would be part of the grouping.
+    by_address = failures.order_by().values("ip_address").annotate(failures=Sum("failures_since_start"))
+    locks = by_address.filter(failures__gte=settings.AXES_FAILURE_LIMIT)
+    last = locks.aggregate(last=Max("attempt_time"))["last"] if locks else None
+    return last + settings.AXES_COOLOFF_TIME if last else None
+
+
+def unlock(*, person: User, actor: Actor, now: datetime) -> bool:
+    """Forget the person's failed sign-ins, at every address, and record it. False when there were none."""
+    with transaction.atomic():
+        forgotten, _ = AccessAttempt.objects.filter(username=_veil(person.username)).delete()
+        if forgotten:
+            _record("person.unlock", actor, person, now=now)
+    return bool(forgotten)
+
+
+# --- The record -----------------------------------------------------------------------------------
+
+
+def connect() -> None:
+    """Record every sign-in, failed sign-in, lock and sign-out. After django-axes has connected its own."""
+    import_module("axes.signals")
+    user_logged_in.connect(_signed_in, dispatch_uid="record sign-in")
+    user_logged_out.connect(_signed_out, dispatch_uid="record sign-out")
+    user_login_failed.connect(_failed, dispatch_uid="record failed sign-in")
+
+
+def _signed_in(request: HttpRequest | None, user: User, **_: Any) -> None:
+    """A session that a program makes without a request (tests do) is nobody's sign-in."""
+    if request is not None and request.method is not None:
+        _record("person.sign_in", Actor.person(user), user, request=request, now=timezone.now())
+
+
+def _signed_out(request: HttpRequest, user: User | None, **_: Any) -> None:
+    if user is not None:
+        _record("person.sign_out", Actor.person(user), user, request=request, now=timezone.now())
+
+
+def _failed(credentials: Mapping[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
+    """Runs after django-axes has counted. While a name is locked it looks at no attempt and counts none:
+    these are not recorded either, or anybody could fill the record; the lock says it once.
+    """
+    locked = getattr(request, "axes_locked_out", False)
+    if locked and getattr(request, "axes_failures_since_start", None) is None:
+        return
+    now, person = timezone.now(), _account(credentials)
+    _record("person.sign_in", DOOR, person, Outcome.FAILED, request=request, now=now)
+    if locked:
+        until = {"until": (now + settings.AXES_COOLOFF_TIME).isoformat()}
+        _record("person.lock", DOOR, person, request=request, details=until, now=now)
+
+
+def _account(credentials: Mapping[str, Any]) -> User | None:
+    return User.objects.filter(username=credentials.get("username", "")).first()
+
+
+def _record(
+    action: str,
+    actor: Actor,
+    person: User | None,
+    outcome: Outcome = Outcome.SUCCEEDED,
+    *,
+    request: HttpRequest | None = None,
+    details: Mapping[str, object] | None = None,
+    now: datetime,
+) -> None:
+    address = client_address(request) if request else None
+    record(
+        action=action,
+        actor=actor,
+        subject_type="person",
+        subject_id=str(person.pk) if person else "",
+        subject_name=person.username if person else "unknown account",
+        outcome=outcome,
+        details={
+            **({"address": address} if address else {}),
+            **({"account": "switched off"} if person and not person.is_active else {}),
+            **(details or {}),
+        },
+        now=now,
+    )
+
+
+def _veil(name: str) -> str:
+    return salted_hmac("keymanager.sign_in", name, algorithm="sha256").hexdigest()
