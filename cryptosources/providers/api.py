@@ -50,7 +50,6 @@ class Right(StrEnum):
     PURGE = "purge"
     READ_DELETED = "read_deleted"
     RECOVER = "recover"
-    ROTATE = "rotate"
     UPDATE = "update"
 
 

@@ -305,8 +305,8 @@ class MemoryProvider:
 
     def rotate_key(self, ref: KeyRef) -> KeyInfo:
         """KeyNotFound."""
-        with self._operation(Right.ROTATE, ref.name) as now:
-            key = self.hsm.live(ref.name, Right.ROTATE)
+        with self._operation(Right.CREATE, ref.name) as now:
+            key = self.hsm.live(ref.name, Right.CREATE)
             inherited = KeyAttributes(tags=key.tags)
             versions = (*key.versions, new_version(key.algorithm, inherited, now))
             self.hsm.keys[ref.name] = replace(key, versions=versions, updated_at=now)

@@ -11,7 +11,7 @@ from cryptosources.providers.api import MISSING_RIGHT, OBJECT_ID, ProviderKind, 
 from cryptosources.providers.azure import rights as azure
 
 _EVERY_SOURCE: Final = frozenset(
-    {Right.CREATE, Right.READ, Right.SIGN, Right.DELETE, Right.READ_DELETED, Right.ROTATE, Right.UPDATE}
+    {Right.CREATE, Right.READ, Right.SIGN, Right.DELETE, Right.READ_DELETED, Right.UPDATE}
 )
 _BACKUP_RESTORE: Final = frozenset({Right.BACKUP, Right.RESTORE, Right.PURGE, Right.RECOVER})
 FULL_CYCLE: Final = frozenset(

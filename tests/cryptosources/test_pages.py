@@ -589,7 +589,7 @@ def test_a_source_with_an_owed_removal_is_not_deleted(administrator: Client) -> 
 
 def test_missing_rights_come_with_their_repair(administrator: Client) -> None:
     source = make_source(azure_settings())
-    finish_test(source, "keys/sign/action", "keys/rotate/action")
+    finish_test(source, "keys/sign/action", "keys/write/action")
     html = administrator.get(page(source)).content.decode()
     assert "2 rights are missing:" in html
     for line in (

@@ -264,7 +264,6 @@ class ConnectionTest:
             Right.PURGE: ("DELETE", f"deletedkeys/{name}", None),
             Right.READ_DELETED: ("GET", f"deletedkeys/{name}", None),
             Right.RECOVER: ("POST", f"deletedkeys/{name}/recover", None),
-            Right.ROTATE: ("POST", f"keys/{name}/rotate", None),
             Right.UPDATE: ("PATCH", f"keys/{name}/", wire.update_body(KeyAttributes())),
         }[right]
         self._send(method, path, body)

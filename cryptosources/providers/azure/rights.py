@@ -23,7 +23,6 @@ DATA_ACTIONS: Final = {
     Right.PURGE: "keys/deletedKeys/delete",
     Right.READ_DELETED: "keys/deletedKeys/read/action",
     Right.RECOVER: "keys/deletedKeys/recover/action",
-    Right.ROTATE: "keys/rotate/action",
     Right.UPDATE: "keys/write/action",
 }
 LABELS: Final = {
@@ -36,7 +35,6 @@ LABELS: Final = {
     Right.PURGE: "purge deleted keys",
     Right.READ_DELETED: "read deleted keys",
     Right.RECOVER: "recover deleted keys",
-    Right.ROTATE: "rotate keys",
     Right.UPDATE: "change validity and tags",
 }
 WHAT_FOR: Final = {
@@ -49,7 +47,6 @@ WHAT_FOR: Final = {
     Right.PURGE: "removing deleted keys for good, which frees their names",
     Right.READ_DELETED: "looking at deleted keys",
     Right.RECOVER: "undoing a deletion",
-    Right.ROTATE: "making new versions of keys",
     Right.UPDATE: "changing a key's validity dates and tags",
 }
 USER: Final = "Managed HSM Crypto User"
