@@ -1,49 +1,37 @@
 """People: the accounts of this console and their roles. What each role may do is fixed (keymanager.roles)."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
-from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, UserCreationForm
+from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
 from audit.actors import Actor
 from audit.services import record
+from keymanager.people import PasswordForm, PersonForm, RolesField, record_password
+from keymanager.roles import ROLES, rights_by_role
+from keymanager.sign_in import locked_until, locks, unlock
 
 if TYPE_CHECKING:
     _UserAdmin = UserAdmin[User]
-    _ModelMultipleChoiceField = forms.ModelMultipleChoiceField[Group]
-    _AdminPasswordChangeForm = AdminPasswordChangeForm[User]
-else:  # Django's classes are generic in their stubs only.
+else:  # Django's class is generic in its stubs only.
     _UserAdmin = UserAdmin
-    _ModelMultipleChoiceField = forms.ModelMultipleChoiceField
-    _AdminPasswordChangeForm = AdminPasswordChangeForm
+
+Cell = Callable[[User], str]
 
 admin.site.unregister([User, Group])
-
-
-class RolesField(_ModelMultipleChoiceField):
-    """The roles of a person, as checkboxes."""
-
-    widget = forms.CheckboxSelectMultiple
-
-    def label_from_instance(self, obj: Model) -> str:
-        return str(obj).capitalize()
-
-
-class PasswordForm(_AdminPasswordChangeForm):
-    """A new password; accounts without one are not offered here, switching off is."""
-
-    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
-        super().__init__(user, *args, **kwargs)
-        self.fields.pop("usable_password", None)
-        for field in self.fields.values():
-            field.required = True
 
 
 class RoleFilter(admin.RelatedFieldListFilter):
@@ -66,8 +54,12 @@ class SignInFilter(admin.BooleanFieldListFilter):
 class PersonAdmin(_UserAdmin):
     """Accounts are switched off, never deleted: records name them. Only a superuser edits a superuser."""
 
+    form = PersonForm
     add_form = UserCreationForm
     change_password_form = PasswordForm
+    change_list_template = "people/list.html"
+    change_form_template = add_form_template = "people/form.html"
+    change_user_password_template = "people/password.html"
     fieldsets = (
         (None, {"fields": ("username", ("first_name", "last_name"), "email")}),
         ("Access", {"fields": ("groups", "is_active")}),
@@ -77,7 +69,6 @@ class PersonAdmin(_UserAdmin):
         ("Access", {"fields": ("groups",)}),
         ("First password", {"fields": ("password1", "password2")}),
     )
-    list_display = ("username", "full_name", "roles", "status", "last_login")
     list_filter = (("groups", RoleFilter), ("is_active", SignInFilter))
     counted_as = "people"
     filter_horizontal = ()
@@ -86,18 +77,60 @@ class PersonAdmin(_UserAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("groups")
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(require_POST(self.unlock_view))
+        return [path("<int:person_id>/unlock/", view, name="auth_user_unlock"), *super().get_urls()]
+
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
+        return ("username", "full_name", "roles", _status_cell(timezone.now()), "last_sign_in")
+
     @admin.display(description="Name", ordering="last_name")
     def full_name(self, person: User) -> str:
         return person.get_full_name()
 
     @admin.display(description="Roles")
     def roles(self, person: User) -> str:
-        return ", ".join(group.name.capitalize() for group in person.groups.all())
+        return ", ".join(sorted(group.name.capitalize() for group in person.groups.all()))
 
-    @admin.display(description="Status", ordering="is_active")
-    def status(self, person: User) -> str:
-        kind, text = ("ok", "May sign in") if person.is_active else ("muted", "Switched off")
-        return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+    @admin.display(description="Last sign-in", ordering="last_login")
+    def last_sign_in(self, person: User) -> SafeString:
+        return _moment(person.last_login)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"roles": [name.capitalize() for name in ROLES], "rights": list(rights_by_role())}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        person = self.get_object(request, object_id)
+        until = locked_until(person=person, now=timezone.now()) if person else None
+        context = {"locked_until": until, **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
+
+    def unlock_view(self, request: HttpRequest, person_id: int) -> HttpResponse:
+        """Let a person try again who is locked out after failed sign-ins."""
+        person = get_object_or_404(User, pk=person_id)
+        if not self.has_change_permission(request, person):
+            raise PermissionDenied
+        actor = Actor.person(cast(User, request.user))
+        if unlock(person=person, actor=actor, now=timezone.now()):
+            messages.success(request, f"{person.username} can sign in again.")
+        return HttpResponseRedirect(reverse("admin:auth_user_change", args=[person.pk]))
+
+    def get_form(
+        self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """The class is made anew for each request, so it may know who is asking."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.acting = request.user  # type: ignore[attr-defined]
+        return form
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "groups":
@@ -122,17 +155,45 @@ class PersonAdmin(_UserAdmin):
 
     # Django asks for its own history entry here; the audit record takes its place.
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
-        _record(request, obj, "person.created", message)
+        _record(request, obj, "person.created", [])
 
     def log_change(self, request: HttpRequest, obj: Model, message: Any) -> Any:
-        _record(request, obj, "person.changed", message)
+        changed = [field for part in message for field in part.get("changed", {}).get("fields", [])]
+        if changed == ["password"]:  # The page that sets a password; the form of the person has none.
+            record_password(person=cast(User, obj), actor=Actor.person(cast(User, request.user)))
+        else:
+            _record(request, obj, "person.changed", changed)
+
+
+def _status_cell(now: datetime) -> Cell:
+    locked = locks(now=now)
+
+    @admin.display(description="Status", ordering="is_active")
+    def status(person: User) -> SafeString:
+        if not person.is_active:
+            return _badge("muted", "Switched off")
+        return _badge("bad", "Locked out") if locked(person) else _badge("ok", "May sign in")
+
+    return status
+
+
+def _badge(kind: str, text: str) -> SafeString:
+    return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+
+
+def _moment(at: datetime | None) -> SafeString:
+    if at is None:
+        return format_html('<span class="quiet">{}</span>', "never")
+    local = timezone.localtime(at)
+    shown = f"{local.day} {local:%b %Y, %H:%M}"
+    return format_html('<time datetime="{}" data-relative>{}</time>', at.isoformat(), shown)
 
 
 def _is_superuser(request: HttpRequest) -> bool:
     return request.user.is_authenticated and request.user.is_superuser
 
 
-def _record(request: HttpRequest, person: Model, action: str, changes: Any) -> None:
+def _record(request: HttpRequest, person: Model, action: str, changed: list[str]) -> None:
     """Write the audit record that stands for Django's own history entry, in the same transaction."""
     assert isinstance(person, User)
     assert request.user.is_authenticated
@@ -143,7 +204,7 @@ def _record(request: HttpRequest, person: Model, action: str, changes: Any) -> N
         subject_id=str(person.pk),
         subject_name=person.username,
         details={
-            "changes": changes,
+            **({"changes": changed} if changed else {}),
             "roles": sorted(person.groups.values_list("name", flat=True)),
             "may_sign_in": person.is_active,
         },

@@ -1,9 +1,14 @@
-"""The four groups of people and what each may do.
+"""The four groups of people and what each may do, as permissions and in words.
 
 ``sync_roles`` runs after every migrate, so the groups always hold exactly these permissions.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+#: The role that manages people; one active person at least always has it.
+ADMINISTRATOR_ROLE: Final = "administrator"
 
 OPERATOR = frozenset(
     {
@@ -41,10 +46,49 @@ ADMINISTRATOR = (
 
 ROLES: dict[str, frozenset[str]] = {
     "operator": OPERATOR,
-    "administrator": ADMINISTRATOR,
+    ADMINISTRATOR_ROLE: ADMINISTRATOR,
     "auditor": READER,
     "ops": READER,
 }
+PURPOSES: Final = {
+    "operator": "Creates and edits crypto sources, tests connections, generates keys and works with them.",
+    ADMINISTRATOR_ROLE: "All that operators and auditors may. Alone activates and deactivates crypto "
+    "sources, installs the licence and manages people.",
+    "auditor": "Reads everything, the audit record included. Changes nothing.",
+    "ops": "On duty: sees what expires, what failed and what to do. Changes nothing.",
+}
+#: What each permission lets a person do, in the order of the console's rooms.
+RIGHTS: Final = {
+    "cryptosources.view_cryptosource": "See crypto sources",
+    "cryptosources.add_cryptosource": "Create crypto sources",
+    "cryptosources.change_cryptosource": "Edit crypto sources, their Key included",
+    "cryptosources.delete_cryptosource": "Delete crypto sources without keys",
+    "cryptosources.test_cryptosource": "Test connections",
+    "cryptosources.toggle_cryptosource": "Activate and deactivate crypto sources",
+    "keys.view_managedkey": "See keys",
+    "keys.operate_managedkey": "Generate, sign, back up, delete, recover, purge and restore keys",
+    "keys.view_keyoperation": "See operations",
+    "audit.view_auditrecord": "Search and export the audit record",
+    "licensing.view_licence": "See the licence",
+    "licensing.add_licence": "Install a licence",
+    "auth.view_user": "See people",
+    "auth.add_user": "Add people",
+    "auth.change_user": "Change people: their roles, passwords, whether they may sign in",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One line of the table of rights: what may be done, and for each role in turn whether it may."""
+
+    words: str
+    held: tuple[bool, ...]
+
+
+def rights_by_role() -> Iterator[Right]:
+    """The table of rights, its columns in the order of ``ROLES``."""
+    for code, words in RIGHTS.items():
+        yield Right(words, tuple(code in codes for codes in ROLES.values()))
 
 
 def sync_roles(**_: Any) -> None:

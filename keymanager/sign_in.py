@@ -6,8 +6,9 @@ there is none. A lock holds for one name at one address: nobody is locked out by
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from importlib import import_module
 from ipaddress import ip_address
 from typing import Any, Final
@@ -17,7 +18,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db import transaction
-from django.db.models import Max, Sum
+from django.db.models import Max, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -64,14 +65,31 @@ def locked_page(
 
 def locked_until(*, person: User, now: datetime) -> datetime | None:
     """When the last of the person's locks ends; None when there is none."""
-    failures = AccessAttempt.objects.filter(
-        username=_veil(person.username), attempt_time__gt=now - settings.AXES_COOLOFF_TIME
-    )
+    ends = [
+        lock["last"] + settings.AXES_COOLOFF_TIME
+        for lock in _locked(now).filter(username=_veil(person.username))
+    ]
+    return max(ends, default=None)
+
+
+def locks(*, now: datetime) -> Callable[[User], bool]:
+    """Who is locked out, for a whole list: one query, made when the first one is asked about."""
+
+    @cache
+    def veils() -> frozenset[str]:
+        return frozenset(_locked(now).values_list("username", flat=True))
+
+    return lambda person: _veil(person.username) in veils()
+
+
+def _locked(now: datetime) -> QuerySet[Any, dict[str, Any]]:
+    """Name (veiled), address and last failure of every lock."""
+    failures = AccessAttempt.objects.filter(attempt_time__gt=now - settings.AXES_COOLOFF_TIME)
     # An order would be part of the grouping.
-    by_address = failures.order_by().values("ip_address").annotate(failures=Sum("failures_since_start"))
-    locks = by_address.filter(failures__gte=settings.AXES_FAILURE_LIMIT)
-    last = locks.aggregate(last=Max("attempt_time"))["last"] if locks else None
-    return last + settings.AXES_COOLOFF_TIME if last else None
+    grouped = failures.order_by().values("username", "ip_address")
+    counted = grouped.annotate(failures=Sum("failures_since_start"), last=Max("attempt_time"))
+    found: QuerySet[Any, dict[str, Any]] = counted.filter(failures__gte=settings.AXES_FAILURE_LIMIT)
+    return found
 
 
 def unlock(*, person: User, actor: Actor, now: datetime) -> bool:
