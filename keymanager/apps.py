@@ -10,11 +10,14 @@ class KeymanagerConfig(AppConfig):
     def ready(self) -> None:
         from keymanager import (
             checks,  # noqa: F401  (registers the system checks)
+            licence_uses,
             sign_in,
         )
         from keymanager.roles import sync_roles
+        from licensing.uses import register
 
         sign_in.connect()
+        register(licence_uses.source_types)
 
         # This app has no models and so gets no signal of its own. By the one of the highest room every
         # permission exists, because Django's receiver, which makes them, was connected before this one.
