@@ -72,6 +72,14 @@ def lose(cookie: str, then: Act) -> Act:
     return act
 
 
+def guess_until_locked(page: BrowserPage) -> None:
+    """Sign in wrongly until the console no longer asks."""
+    for _ in range(10):
+        if page.locator("#id_username").count():
+            submit("Sign in", username="somebody", password="a guess")(page)
+            page.wait_for_load_state("load")
+
+
 def too_many_fields(page: BrowserPage) -> None:
     """Send more fields than Django reads."""
     page.locator("form").evaluate(
@@ -124,6 +132,15 @@ PAGES: Final = (
         "do not go together",
         By.STRANGER,
         submit("Sign in", username="nina.berg", password="a guess"),
+    ),
+    Page(
+        "sign-in-locked",
+        "Sign in, locked",
+        "/login/",
+        "Sign-in is locked",
+        By.STRANGER,
+        guess_until_locked,
+        tolerates=REFUSED,
     ),
     Page(
         "sign-in-interrupted",
@@ -379,7 +396,7 @@ PAGES: Final = (
     Page("audit-record", "An audit record", RECORDS + "{record}/change/", "source.created", By.AUDITOR),
     Page("audit-empty", "Audit, nothing found", RECORDS + "?q=zzz", "Nothing matches", By.AUDITOR),
     # Licence
-    Page("licence", "Licence", LICENCE, "azure", By.OPS),
+    Page("licence", "Licence", LICENCE, "Licensed for", By.OPS),
     Page("licence-none", "Licence, none installed", LICENCE, "licence", empty=True),
     Page("licence-installed", "An installed licence", LICENCE + "{licence}/change/", "Enables"),
     Page("licence-install", "Install a licence", LICENCE + "add/", "licence"),
@@ -388,7 +405,7 @@ PAGES: Final = (
         "Install a licence, with errors",
         LICENCE + "add/",
         "Please look at this again",
-        act=submit("Install", text="no licence"),
+        act=submit("Continue", text="no licence"),
     ),
     # People
     Page("people", "People", PEOPLE, "nina.berg"),
@@ -479,6 +496,7 @@ NO_PAGES: Final = {
     "<path:object_id>/": "a redirect of Django's admin framework",
     "(?P<url>.*)$": "adds a missing slash, or is error-404",
     "auth_user_delete": "always error-403",
+    "auth_user_unlock": "POST only",
     "audit_auditrecord_export": "a download",
     "overview_work": "JSON for live.js",
     "licensing_licence_delete": "always error-403",

@@ -16,6 +16,10 @@ pytestmark = pytest.mark.browser
 #: Moderate and minor findings that stay, by rule, each with its reason.
 ACCEPTED: dict[str, str] = {}
 
+WIDE_TABLES = (
+    "[...document.querySelectorAll('.table-wrap')].some(wrap => wrap.scrollWidth > wrap.clientWidth)"
+)
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -57,6 +61,8 @@ def _looked_at(console: Window) -> Iterator[str]:
 def _too_wide(console: Window, width: str) -> Iterator[str]:
     if console.page.evaluate("document.documentElement.scrollWidth") > WIDTHS[width]:
         yield f"{width}: wider than its window"
+    if console.page.evaluate(WIDE_TABLES):
+        yield f"{width}: a table wider than its place"
 
 
 def _found(console: Window, look: str, *, rules: tuple[str, ...] = ()) -> Iterator[str]:
