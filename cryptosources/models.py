@@ -278,7 +278,7 @@ class ThrowAwayKey(models.Model):
     be gone, so a row means: there may be such a key. ``step`` is what comes next. A claim that expired
     means that a worker died: then the step is REMOVE, never the next of the cycle.
 
-    ``in_doubt_until``: a request that may create or restore the key went out and its end is not known;
+    ``in_doubt_until``: the HSM was asked to create or restore the key, and may not know it everywhere yet;
     until then *not found* proves nothing. ``remains_until``: the key is deleted and protected from being
     purged; the HSM drops it by itself at that time. ``due_at`` None: waits for a person.
     """

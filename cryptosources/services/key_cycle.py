@@ -181,7 +181,7 @@ def _timed(held: Held) -> HealthStep:
     except StepRefused as error:
         step = failed_step(error.name or name, label, error.message, remedy=error.remedy)
     except ProviderError as error:
-        if error.outcome_known:
+        if error.outcome_known and kind in _MAKE_IT_APPEAR:
             held.write(in_doubt_until=None)
         step = _told(name, label, error)
     except SoftTimeLimitExceeded:
@@ -215,7 +215,7 @@ def _create(held: Held) -> str:
     held.may_appear()
     spec = KeySpec(held.row.name, KeyAlgorithm.EC_P256, throw_away.tags_of(held.row))
     info = held.provider.create_key(spec)
-    held.write(public_key_der=info.public_key_der, in_doubt_until=None)
+    held.appeared(public_key_der=info.public_key_der)
     if not info.purgeable:
         raise StepRefused(
             f"This HSM has purge protection, as the new key shows ({info.recovery_level}). The key is "
@@ -263,8 +263,7 @@ def _delete(held: Held) -> str:
 
 def _purge(held: Held) -> str:
     _require_licensed(held)
-    held.guard()
-    held.provider.purge_key(held.ref)
+    held.purge()
     return "Gone for good; the name is free again."
 
 
@@ -275,7 +274,7 @@ def _restore(held: Held) -> str:
     )
     held.may_appear()
     info = held.provider.restore_key(backup)
-    held.write(in_doubt_until=None)
+    held.appeared()
     if info.public_key_der != bytes(held.row.public_key_der or b""):
         raise StepRefused(
             "The restored key has another public key.",
@@ -305,5 +304,6 @@ _STEPS: Final[dict[CycleStep, Callable[[Held], str]]] = {
     CycleStep.PURGE_AGAIN: _purge,
     CycleStep.GONE: _gone,
 }
+_MAKE_IT_APPEAR: Final = frozenset({CycleStep.CREATE, CycleStep.RESTORE})
 _ORDER: Final = tuple(_STEPS)
 _FOLLOWING: Final = dict(pairwise(_ORDER))

@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 TASK: Final = "cryptosources.tasks.run_key_cycle"
 RESENT_AFTER: Final = timedelta(seconds=30)
+# A write takes up to six minutes to reach every region of an HSM; "not found" proves nothing before.
+SETTLED: Final = timedelta(minutes=10)
 PURPOSE_TAG: Final = "keymanager-purpose"
 PURPOSE: Final = "connection-test"
 ROW_TAG: Final = "keymanager-test-key"
@@ -99,9 +101,19 @@ class Held:
         self.write(claim_expires_at=end, due_at=end)
 
     def may_appear(self) -> None:
-        """Directly before a request that makes the key appear: until its end is known, it may."""
+        """Directly before a request that makes the key appear: it may arrive as late as the claim ends."""
         end = claim_end(self.clock())
-        self.write(claim_expires_at=end, due_at=end, in_doubt_until=end)
+        self.write(claim_expires_at=end, due_at=end, in_doubt_until=end + SETTLED)
+
+    def appeared(self, **changes: object) -> None:
+        """The request was answered; another region may go on not knowing the key for a while."""
+        self.write(in_doubt_until=self.clock() + SETTLED, **changes)
+
+    def purge(self) -> None:
+        """Purge the deleted key. The HSM had it, so nothing that makes it is still on its way."""
+        self.guard()
+        self.provider.purge_key(self.ref)
+        self.write(in_doubt_until=None)
 
     def release(self, *, due_at: datetime | None, **changes: object) -> None:
         """Give the claim up; the row is looked at again at ``due_at`` (None: when a person asks)."""
@@ -204,15 +216,13 @@ def _remove_from_hsm(held: Held) -> _Left:
             "tags",
             "Look at that key. When it is not needed, remove it at the HSM; this note then goes by itself.",
         )
-    held.write(in_doubt_until=None)  # what was sent has arrived
     if info.state is KeyState.ACTIVE:
         held.guard()
         held.provider.delete_key(held.ref)
     if not info.purgeable:
         return _protected(held)
-    held.guard()
     try:
-        held.provider.purge_key(held.ref)
+        held.purge()
     except PurgeProtected:
         return _protected(held)
     return _nothing_found(held) if _look(held) is None else _left_for_later(held, "It is still there.")
@@ -227,14 +237,14 @@ def _look(held: Held) -> KeyInfo | None:
 
 
 def _nothing_found(held: Held) -> _Left:
-    """Gone, unless a request is still out that may make it appear."""
+    """Gone, unless it was asked for so recently that it may still appear."""
     until = held.row.in_doubt_until
     if until is None or until <= held.clock():
         detail = "Nothing is left of the throw-away key; its name is free again."
         return _Left(_step(StepOutcome.PASSED, detail), gone=True)
     detail = (
-        "Nothing is found of the throw-away key. A request that makes it was sent and not answered, so the "
-        f"console looks once more at {until:%H:%M:%S} UTC."
+        "Nothing is found of the throw-away key. The HSM was asked for it a moment ago, and may take some "
+        f"minutes to know it everywhere, so the console looks once more at {until:%H:%M:%S} UTC."
     )
     return _Left(_step(StepOutcome.WARNING, detail), problem=detail, due_at=until)
 

@@ -1,14 +1,14 @@
 """The full cycle with a throw-away key: each step told, and nothing left behind whatever fails."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from pytest_django import Settings
 
-from audit.services import AuditRecord, Outcome
+from audit.services import Outcome
 from cryptosources.errors import CycleRefused, InvalidSource, TestKeyOwed
 from cryptosources.models import PURGE_PROTECTION, ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
 from cryptosources.providers.algorithms import KeyAlgorithm
@@ -21,30 +21,18 @@ from cryptosources.providers.errors import (
     ProviderUnavailable,
     Throttled,
 )
-from cryptosources.providers.memory import MemoryHsm, MemoryProvider
+from cryptosources.providers.memory import MemoryProvider
 from cryptosources.services import connection_test, connections, key_cycle, rights, sources, throw_away
 from cryptosources.services.connections import provider_for
 from cryptosources.tasks import run_key_cycle
 from tests.cryptosources.conftest import InstallLicence
+from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, run, step_on, upkeep
 from tests.cryptosources.factories import ACTOR, NOW, azure_settings, make_source, memory_settings
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sealing_keys", "sent")]
 State = ConnectionTest.State
 CYCLE = [f"cycle:{step}" for step in CycleStep if step is not CycleStep.REMOVE]
 PROVIDER_CALLS = ("create", "sign", "backup", "delete", "purge", "restore", "read")
-
-
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def move(self, **time: float) -> None:
-        self.now += timedelta(**time)
 
 
 @pytest.fixture
@@ -55,43 +43,6 @@ def clock() -> Clock:
 @pytest.fixture
 def source(db: None) -> CryptoSource:
     return make_source()
-
-
-def hsm_of(source: CryptoSource) -> MemoryHsm:
-    provider = provider_for(source=source)
-    assert isinstance(provider, MemoryProvider)
-    return provider.hsm
-
-
-def begin(source: CryptoSource, clock: Clock) -> ConnectionTest:
-    """A test that has come to its cycle; the key is not made yet."""
-    test = connection_test.request_test(source=source, actor=ACTOR, now=clock(), full_cycle=True)
-    connection_test.run_test(test_id=test.pk, clock=clock)
-    test.refresh_from_db()
-    return test
-
-
-def step_on(clock: Clock) -> None:
-    key_cycle.perform(key_id=ThrowAwayKey.objects.get().pk, clock=clock)
-
-
-def run(source: CryptoSource, clock: Clock) -> ConnectionTest:
-    """The whole test, message by message, until nothing is due."""
-    test = begin(source, clock)
-    for _ in range(len(CycleStep) + 2):
-        if not ThrowAwayKey.objects.filter(due_at__isnull=False).exists() or test.is_over:
-            break
-        step_on(clock)
-        test.refresh_from_db()
-    return test
-
-
-def cycle_steps(test: ConnectionTest) -> dict[str, dict[str, Any]]:
-    return {step["name"]: step for step in test.steps if step["name"].startswith("cycle:")}
-
-
-def records(action: str) -> list[str]:
-    return list(AuditRecord.objects.filter(action=action).order_by("id").values_list("outcome", flat=True))
 
 
 # --- All goes well --------------------------------------------------------------------------------
@@ -291,19 +242,11 @@ def test_a_step_that_fails_is_told_and_the_key_is_removed(
     (failed, *_) = [step for step in test.steps if step["outcome"] == "failed"]
     assert failed["code"] == error.code
     assert failed["remedy"]
-    clock.move(minutes=10)
+    clock.move(minutes=30)
     upkeep(clock)
     assert not hsm.keys
     assert not ThrowAwayKey.objects.exists()
     assert records("source.test_key.removed") == [Outcome.SUCCEEDED]
-
-
-def upkeep(clock: Clock) -> None:
-    """What beat and workers do: send what is due, carry it out."""
-    for _ in range(4):
-        throw_away.upkeep(now=clock())
-        for row in ThrowAwayKey.objects.filter(due_at__isnull=False, remains_until__isnull=True):
-            key_cycle.perform(key_id=row.pk, clock=clock)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +394,7 @@ def test_a_create_that_arrives_late_is_waited_for(
     assert row.due_at == row.in_doubt_until
     spec = KeySpec(row.name, KeyAlgorithm.EC_P256, throw_away.tags_of(row))
     provider_for(source=source).create_key(spec)
-    clock.move(seconds=settings.CLAIM_SECONDS)
+    clock.move(seconds=settings.CLAIM_SECONDS + throw_away.SETTLED.total_seconds())
     upkeep(clock)
     assert not hsm.keys
     assert not ThrowAwayKey.objects.exists()

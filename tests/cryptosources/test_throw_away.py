@@ -1,0 +1,121 @@
+"""Throw-away keys while answers lag, clocks disagree, claims are lost and secrets are refused."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
+from cryptosources.providers.errors import KeyNotFound, OutcomeUnknown, Throttled
+from cryptosources.providers.memory import MemoryProvider
+from cryptosources.services import throw_away
+from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
+from tests.cryptosources.factories import make_source
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sealing_keys", "sent")]
+State = ConnectionTest.State
+ELSEWHERE = KeyNotFound("There is no such key.", code="KeyNotFound")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def source(db: None) -> CryptoSource:
+    return make_source()
+
+
+def the_key() -> ThrowAwayKey:
+    return ThrowAwayKey.objects.get()
+
+
+def advance_to(step: CycleStep, clock: Clock) -> None:
+    while the_key().step != step:
+        step_on(clock)
+
+
+# --- A write takes its time to reach every region ---------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [CycleStep.SIGN, CycleStep.SIGN_AGAIN])
+def test_not_found_is_not_believed_soon_after_the_key_was_made(
+    source: CryptoSource, clock: Clock, step: CycleStep
+) -> None:
+    """The create or the restore was answered; what follows meets a region that has not heard of it."""
+    test = begin(source, clock)
+    advance_to(step, clock)
+    hsm = hsm_of(source)
+    hsm.fail_next("sign", ELSEWHERE)
+    hsm.fail_next("read", ELSEWHERE)
+    step_on(clock)
+    step_on(clock)
+    test.refresh_from_db()
+    assert cycle_steps(test)["cycle:remove"]["outcome"] == "warning"
+    assert the_key().due_at == clock() + throw_away.SETTLED
+    assert records("source.test_key.removed") == []
+    clock.move(seconds=throw_away.SETTLED.total_seconds())
+    upkeep(clock)
+    assert not hsm.keys
+    assert not ThrowAwayKey.objects.exists()
+
+
+@pytest.mark.parametrize("operation", ["delete", "purge"])
+def test_a_removal_that_met_the_key_once_does_not_believe_the_next_region(
+    source: CryptoSource, clock: Clock, operation: str
+) -> None:
+    begin(source, clock)
+    advance_to(CycleStep.SIGN, clock)
+    hsm = hsm_of(source)
+    hsm.fail_next("sign", Throttled("Slower, please.", code="429"))
+    hsm.fail_next(operation, ELSEWHERE)
+    step_on(clock)
+    step_on(clock)
+    hsm.fail_next("read", ELSEWHERE)
+    clock.move(seconds=6)
+    step_on(clock)
+    assert ThrowAwayKey.objects.exists()
+    clock.move(seconds=throw_away.SETTLED.total_seconds())
+    upkeep(clock)
+    assert not hsm.keys
+
+
+def test_a_refused_create_made_nothing(source: CryptoSource, clock: Clock) -> None:
+    begin(source, clock)
+    hsm_of(source).fail_next("create", Throttled("Slower, please.", code="429"))
+    step_on(clock)
+    step_on(clock)
+    assert not ThrowAwayKey.objects.exists()
+
+
+def test_a_request_without_an_answer_may_arrive_and_then_settle(
+    source: CryptoSource, clock: Clock, settings: Any
+) -> None:
+    begin(source, clock)
+    hsm_of(source).fail_next("create", OutcomeUnknown("No answer came.", code="TIMEOUT"))
+    step_on(clock)
+    arrives = clock() + timedelta(seconds=settings.CLAIM_SECONDS)
+    assert the_key().in_doubt_until == arrives + throw_away.SETTLED
+
+
+def test_a_restore_is_in_doubt_before_it_is_sent(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies in the call leaves a row that says so."""
+    begin(source, clock)
+    advance_to(CycleStep.RESTORE, clock)
+    provider = MemoryProvider
+    seen = []
+    restore = provider.restore_key
+
+    def watched(self: Any, backup: Any) -> Any:
+        seen.append(the_key().in_doubt_until)
+        return restore(self, backup)
+
+    monkeypatch.setattr(provider, "restore_key", watched)
+    assert the_key().in_doubt_until is None
+    step_on(clock)
+    (until,) = seen
+    assert until is not None
+    assert until > clock() + throw_away.SETTLED
