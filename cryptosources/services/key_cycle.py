@@ -15,7 +15,6 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
-import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 
@@ -34,8 +33,6 @@ from cryptosources.services.throw_away import ClaimLost, Held
 from licensing.services import FeatureNotLicensed
 from secretstore.secret import Secret
 from secretstore.services import SecretStoreError, open_from, seal_into
-
-log = structlog.get_logger(__name__)
 
 NAME_PREFIX: Final = "km-test-"
 NOT_BEGUN: Final = "cycle:not_begun"
@@ -140,7 +137,7 @@ def perform(*, key_id: uuid.UUID, clock: Callable[[], datetime]) -> None:
         else:
             _advance(held)
     except ClaimLost:
-        log.warning("key_cycle.claim_lost", key=str(key_id))
+        throw_away.claim_lost(held)
     except Exception:
         throw_away.break_off(held)
         raise
@@ -181,7 +178,7 @@ def _timed(held: Held) -> HealthStep:
     except StepRefused as error:
         step = failed_step(error.name or name, label, error.message, remedy=error.remedy)
     except ProviderError as error:
-        if error.outcome_known and kind in _MAKE_IT_APPEAR:
+        if error.outcome_known and kind in throw_away.MAKE_IT_APPEAR:
             held.write(in_doubt_until=None)
         step = _told(name, label, error)
     except SoftTimeLimitExceeded:
@@ -304,6 +301,5 @@ _STEPS: Final[dict[CycleStep, Callable[[Held], str]]] = {
     CycleStep.PURGE_AGAIN: _purge,
     CycleStep.GONE: _gone,
 }
-_MAKE_IT_APPEAR: Final = frozenset({CycleStep.CREATE, CycleStep.RESTORE})
 _ORDER: Final = tuple(_STEPS)
 _FOLLOWING: Final = dict(pairwise(_ORDER))

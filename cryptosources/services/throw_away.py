@@ -8,7 +8,6 @@ enough: docs/adr/0007).
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -49,6 +48,7 @@ BROKEN_OFF: Final = (
     "The cycle was broken off: the worker with the throw-away key stopped or failed, and its log says more. "
     "Start the test again."
 )
+MAKE_IT_APPEAR: Final = frozenset({CycleStep.CREATE, CycleStep.RESTORE})
 _FIRST_PAUSE: Final = timedelta(seconds=5)
 _LONGEST_PAUSE: Final = timedelta(hours=1)
 _BY_ITSELF: Final = "The console tries again by itself, with growing pauses."
@@ -322,9 +322,32 @@ def _end_test(test: ConnectionTest | None, step: HealthStep, now: datetime) -> N
 
 def break_off(held: Held) -> None:
     """After an error of ours: whatever the step was, the key is removed next, after a pause."""
-    with suppress(ClaimLost):
+    try:
         due_at = held.clock() + _pause(held)
         held.release(due_at=due_at, step=CycleStep.REMOVE, attempts=held.row.attempts + 1)
+    except ClaimLost:
+        claim_lost(held)
+
+
+def claim_lost(held: Held) -> None:
+    """Nothing to do, unless the key was just being made: it may be there, so its removal is owed.
+
+    Whoever holds the row meanwhile may have found nothing and stops; when it did so already, the row is
+    made again.
+    """
+    row, now = held.row, held.clock()
+    log.warning("throw_away_key.claim_lost", key=row.name, step=row.step)
+    if row.step not in MAKE_IT_APPEAR:
+        return
+    owed = {
+        "step": CycleStep.REMOVE,
+        "due_at": now,
+        "in_doubt_until": now + SETTLED,
+        "claim_token": None,
+        "claim_expires_at": None,
+    }
+    known = {"source_id": row.source_id, "name": row.name, "created_at": row.created_at}
+    ThrowAwayKey.objects.update_or_create(pk=row.pk, defaults=owed, create_defaults=owed | known)
 
 
 # --- What nobody does ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
 from cryptosources.providers.errors import KeyNotFound, OutcomeUnknown, Throttled
 from cryptosources.providers.memory import MemoryProvider
-from cryptosources.services import throw_away
+from cryptosources.services import key_cycle, throw_away
 from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
 from tests.cryptosources.factories import make_source
 
@@ -119,3 +119,80 @@ def test_a_restore_is_in_doubt_before_it_is_sent(
     (until,) = seen
     assert until is not None
     assert until > clock() + throw_away.SETTLED
+
+
+# --- Claims that are lost --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "method"), [(CycleStep.CREATE, "create_key"), (CycleStep.RESTORE, "restore_key")]
+)
+@pytest.mark.parametrize("row_is_gone", [True, False])
+def test_a_key_that_appears_after_its_claim_was_lost_is_removed(
+    source: CryptoSource,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    step: CycleStep,
+    method: str,
+    row_is_gone: bool,
+) -> None:
+    """Upkeep's host is ahead of this worker's, or this worker's machine was suspended in the call."""
+    begin(source, clock)
+    advance_to(step, clock)
+    name = the_key().name
+    call = getattr(MemoryProvider, method)
+    ahead = Clock()
+    ahead.move(hours=1)
+
+    def slow(self: MemoryProvider, *given: Any) -> Any:
+        monkeypatch.setattr(MemoryProvider, method, call)
+        throw_away.upkeep(now=ahead())
+        if row_is_gone:
+            key_cycle.perform(key_id=the_key().pk, clock=ahead)
+            assert not ThrowAwayKey.objects.exists()
+        else:
+            assert throw_away.claim(the_key().pk, ahead)
+        return call(self, *given)
+
+    monkeypatch.setattr(MemoryProvider, method, slow)
+    step_on(clock)
+    row = the_key()
+    assert (row.name, row.step, row.due_at) == (name, CycleStep.REMOVE, clock())
+    assert row.in_doubt_until == clock() + throw_away.SETTLED
+    assert row.claim_token is None
+    upkeep(clock)
+    assert not hsm_of(source).keys
+    assert not ThrowAwayKey.objects.exists()
+
+
+def test_a_claim_lost_after_the_key_was_made_changes_nothing(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who took the key over removes it; the worker that lost it does not bring the row back."""
+    begin(source, clock)
+    advance_to(CycleStep.SIGN, clock)
+    sign = MemoryProvider.sign_digest
+
+    def slow(self: MemoryProvider, *given: Any) -> Any:
+        signature = sign(self, *given)
+        ThrowAwayKey.objects.all().delete()
+        return signature
+
+    monkeypatch.setattr(MemoryProvider, "sign_digest", slow)
+    step_on(clock)
+    assert not ThrowAwayKey.objects.exists()
+
+
+def test_who_lost_the_claim_neither_writes_nor_forgets(source: CryptoSource, clock: Clock) -> None:
+    begin(source, clock)
+    lost = throw_away.claim(the_key().pk, clock)
+    assert lost is not None
+    clock.move(hours=1)
+    throw_away.upkeep(now=clock())
+    assert throw_away.claim(the_key().pk, clock)
+    before = ThrowAwayKey.objects.values().get()
+    for act in (lost.guard, lost.may_appear, lost.appeared, lost.purge, lost.pass_on, lost.forget):
+        with pytest.raises(throw_away.ClaimLost):
+            act()
+    assert ThrowAwayKey.objects.values().get() == before
+    assert records("source.test_key.removed") == []
