@@ -24,7 +24,7 @@ from cryptosources.models import PURGE_PROTECTION, ConnectionTest, CryptoSource,
 from cryptosources.providers.advice import AGAIN, next_thing
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
 from cryptosources.providers.api import HealthStep, KeyBackup, KeySpec, StepOutcome
-from cryptosources.providers.errors import AccessDenied, KeyNotFound, ProviderError
+from cryptosources.providers.errors import AccessDenied, AuthenticationFailed, KeyNotFound, ProviderError
 from cryptosources.providers.signatures import signature_is_valid
 from cryptosources.services import test_rows, throw_away
 from cryptosources.services.gate import require_licensed, require_usable
@@ -150,29 +150,49 @@ def _advance(held: Held) -> None:
         with transaction.atomic():
             held.pass_on(step=CycleStep.REMOVE)
         return
-    step = _timed(held)
-    passed = step.outcome is StepOutcome.PASSED
-    following = _FOLLOWING.get(CycleStep(held.row.step)) if passed else CycleStep.REMOVE
+    started = time.monotonic()
+    step, refused = _carry_out(held)
+    step = replace(step, duration_ms=round((time.monotonic() - started) * 1000))
     try:
         with transaction.atomic():
             test_rows.renew(test, held.clock())
             test_rows.store_step(test, step)
-            if held.row.step == CycleStep.CREATE and passed:
+            if held.row.step == CycleStep.CREATE and step.outcome is StepOutcome.PASSED:
                 throw_away.record_about(held, "source.test_key.created", Outcome.SUCCEEDED)
-            if following is None:
-                held.forget()
-                test_rows.finish(test, held.clock())
-            else:
-                held.pass_on(step=following)
+            _hand_on(held, test, step, refused)
     except TestLost:  # somebody ended the test: the key must go all the same
         with transaction.atomic():
-            held.pass_on(step=CycleStep.REMOVE)
+            _clean_up(held, refused)
 
 
-def _timed(held: Held) -> HealthStep:
-    """Carry the step out: how it went."""
+def _hand_on(
+    held: Held, test: ConnectionTest, step: HealthStep, refused: AuthenticationFailed | None
+) -> None:
+    """To the next step, to the removal, or to the end. Raises ``TestLost``."""
+    if step.outcome is not StepOutcome.PASSED:
+        if refused is not None:
+            test_rows.finish(test, held.clock())
+        _clean_up(held, refused)
+    elif following := _FOLLOWING.get(CycleStep(held.row.step)):
+        held.pass_on(step=following)
+    else:
+        held.forget()
+        test_rows.finish(test, held.clock())
+
+
+def _clean_up(held: Held, refused: AuthenticationFailed | None) -> None:
+    """Remove the key next; not with a secret that was just refused, because repeating locks accounts."""
+    if refused is None:
+        held.pass_on(step=CycleStep.REMOVE)
+    else:
+        throw_away.leave(held, refused)
+
+
+def _carry_out(held: Held) -> tuple[HealthStep, AuthenticationFailed | None]:
+    """Make the step: how it went, and the refusal when the sign-in was refused."""
     kind = CycleStep(held.row.step)
-    name, label, started = f"cycle:{kind}", str(kind.label), time.monotonic()
+    name, label = f"cycle:{kind}", str(kind.label)
+    refused = None
     try:
         step = HealthStep(name, label, StepOutcome.PASSED, _STEPS[kind](held))
     except StepRefused as error:
@@ -180,6 +200,7 @@ def _timed(held: Held) -> HealthStep:
     except ProviderError as error:
         if error.outcome_known and kind in throw_away.MAKE_IT_APPEAR:
             held.write(in_doubt_until=None)
+        refused = error if isinstance(error, AuthenticationFailed) else None
         step = _told(name, label, error)
     except SoftTimeLimitExceeded:
         step = failed_step(name, label, "The step took longer than a task may.", remedy=AGAIN)
@@ -189,7 +210,7 @@ def _timed(held: Held) -> HealthStep:
         )
     except (SourceError, SecretStoreError) as error:
         step = failed_step(name, label, str(error), remedy="Put that right, then test again.")
-    return replace(step, duration_ms=round((time.monotonic() - started) * 1000))
+    return step, refused
 
 
 def _told(name: str, label: str, error: ProviderError) -> HealthStep:

@@ -193,6 +193,11 @@ def remove(held: Held) -> None:
     _end_test(held.row.test, step, held.clock())
 
 
+def leave(held: Held, refused: AuthenticationFailed) -> None:
+    """Without an attempt: the sign-in was refused a moment ago, and is not repeated by itself."""
+    _keep(held, _not_removed(held, refused))
+
+
 def _attempt(held: Held) -> _Left:
     try:
         return _remove_from_hsm(held)
@@ -293,6 +298,7 @@ def _step(outcome: StepOutcome, detail: str, code: str = "", remedy: str = "") -
 def _keep(held: Held, left: _Left) -> None:
     first = held.row.attempts == 0
     held.release(
+        step=CycleStep.REMOVE,
         due_at=left.due_at,
         remains_until=left.remains_until,
         attempts=held.row.attempts + 1,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
-from cryptosources.providers.errors import KeyNotFound, OutcomeUnknown, Throttled
+from cryptosources.providers.errors import AuthenticationFailed, KeyNotFound, OutcomeUnknown, Throttled
 from cryptosources.providers.memory import MemoryProvider
 from cryptosources.services import key_cycle, throw_away
 from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
@@ -14,6 +14,9 @@ from tests.cryptosources.factories import make_source
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sealing_keys", "sent")]
 State = ConnectionTest.State
+REFUSED = AuthenticationFailed(
+    "The client secret is wrong.", code="AADSTS7000215", remedy="Enter the Key again."
+)
 ELSEWHERE = KeyNotFound("There is no such key.", code="KeyNotFound")
 
 
@@ -196,3 +199,53 @@ def test_who_lost_the_claim_neither_writes_nor_forgets(source: CryptoSource, clo
             act()
     assert ThrowAwayKey.objects.values().get() == before
     assert records("source.test_key.removed") == []
+
+
+# --- A secret that is refused ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "call"),
+    [(CycleStep.SIGN, "sign"), (CycleStep.RESTORE, "restore"), (CycleStep.GONE, "read")],
+)
+def test_a_refused_secret_ends_the_cycle_without_another_sign_in(
+    source: CryptoSource, clock: Clock, sent: list[str], step: CycleStep, call: str
+) -> None:
+    test = begin(source, clock)
+    advance_to(step, clock)
+    hsm = hsm_of(source)
+    hsm.fail_next(call, REFUSED)
+    calls = hsm.calls.total()
+    sent.clear()
+    step_on(clock)
+    test.refresh_from_db()
+    assert (test.state, test.healthy) == (State.FINISHED, False)
+    row = the_key()
+    assert (row.step, row.due_at, row.claim_token) == (CycleStep.REMOVE, None, None)
+    assert (row.problem, row.problem_code) == (REFUSED.message, REFUSED.code)
+    assert "test the connection again" in row.remedy
+    assert row.sealed_backup is None
+    assert records("source.test_key.left") == ["failed"]
+    clock.move(days=1)
+    upkeep(clock)
+    step_on(clock)
+    assert hsm.calls.total() == calls + 1
+    assert sent == []
+
+
+def test_a_refused_secret_ends_the_cycle_as_a_whole_or_not_at_all(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test that was ended meanwhile does not take the refusal's effect with it."""
+    test = begin(source, clock)
+    advance_to(CycleStep.SIGN, clock)
+    hsm_of(source).fail_next("sign", REFUSED)
+    sign = MemoryProvider.sign_digest
+
+    def slow(self: MemoryProvider, *given: Any) -> Any:
+        ConnectionTest.objects.filter(pk=test.pk).update(state=State.FAILED, problem="x", finished_at=clock())
+        return sign(self, *given)
+
+    monkeypatch.setattr(MemoryProvider, "sign_digest", slow)
+    step_on(clock)
+    assert (the_key().step, the_key().due_at) == (CycleStep.REMOVE, None)
