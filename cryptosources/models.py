@@ -281,6 +281,7 @@ class ThrowAwayKey(models.Model):
     ``in_doubt_until``: the HSM was asked to create or restore the key, and may not know it everywhere yet;
     until then *not found* proves nothing. ``remains_until``: the key is deleted and protected from being
     purged; the HSM drops it by itself at that time. ``due_at`` None: waits for a person.
+    ``not_before``: the end of a pause that no message shortens.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -296,6 +297,7 @@ class ThrowAwayKey(models.Model):
     in_doubt_until = models.DateTimeField(null=True)
     remains_until = models.DateTimeField(null=True)
     due_at = models.DateTimeField(null=True)
+    not_before = models.DateTimeField(null=True)
     claim_token = models.UUIDField(null=True)
     claim_expires_at = models.DateTimeField(null=True)
     attempts = models.PositiveIntegerField(default=0)

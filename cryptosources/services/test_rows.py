@@ -84,7 +84,7 @@ def _forget_old(source: CryptoSource) -> None:
 def _wake_removals(source: CryptoSource, now: datetime) -> None:
     """Signing in works again: what waited for a person to repair it goes on."""
     waiting = ThrowAwayKey.objects.filter(source=source, step=CycleStep.REMOVE, due_at__isnull=True)
-    waiting.filter(claim_token__isnull=True).update(due_at=now, attempts=0)
+    waiting.filter(claim_token__isnull=True).update(due_at=now, not_before=None, attempts=0)
 
 
 def close(test: ConnectionTest, problem: str, now: datetime) -> None:

@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 TASK: Final = "cryptosources.tasks.run_key_cycle"
 RESENT_AFTER: Final = timedelta(seconds=30)
+# What nobody reads for a while must not pile up; minutes, because the reader's clock counts.
+MESSAGE_LIFE: Final = timedelta(minutes=10)
 # A write takes up to six minutes to reach every region of an HSM; "not found" proves nothing before.
 SETTLED: Final = timedelta(minutes=10)
 PURPOSE_TAG: Final = "keymanager-purpose"
@@ -117,11 +119,15 @@ class Held:
 
     def release(self, *, due_at: datetime | None, **changes: object) -> None:
         """Give the claim up; the row is looked at again at ``due_at`` (None: when a person asks)."""
-        self.write(**{"claim_token": None, "claim_expires_at": None, "due_at": due_at, **changes})
+        self.write(claim_token=None, claim_expires_at=None, due_at=due_at, **changes)
+
+    def rest(self, *, until: datetime | None, **changes: object) -> None:
+        """Give the claim up; no message, however many there are, is carried out before ``until``."""
+        self.release(due_at=until, not_before=until, **changes)
 
     def pass_on(self, **changes: object) -> None:
         """Give the claim up and send the next message, in the caller's transaction."""
-        self.release(due_at=self.clock() + RESENT_AFTER, **changes)
+        self.release(due_at=self.clock() + RESENT_AFTER, not_before=None, **changes)
         send_on_commit(self.row.pk)
 
     def forget(self) -> None:
@@ -133,9 +139,11 @@ class Held:
 
 
 def claim(key_id: uuid.UUID, clock: Callable[[], datetime]) -> Held | None:
-    """Hold a key for one step; None when it is gone, waits for a person, or somebody holds it."""
-    token, end = uuid.uuid4(), claim_end(clock())
-    free = ThrowAwayKey.objects.filter(pk=key_id, claim_token__isnull=True, due_at__isnull=False)
+    """Hold a key for one step; None when it is gone, rests, waits for a person, or somebody holds it."""
+    now = clock()
+    token, end = uuid.uuid4(), claim_end(now)
+    rested = models.Q(not_before__isnull=True) | models.Q(not_before__lte=now)
+    free = ThrowAwayKey.objects.filter(rested, pk=key_id, claim_token__isnull=True, due_at__isnull=False)
     if not free.update(claim_token=token, claim_expires_at=end, due_at=end):
         return None
     row = ThrowAwayKey.objects.select_related("source", "test__source").get(pk=key_id)
@@ -147,7 +155,7 @@ def send_on_commit(key_id: uuid.UUID) -> None:
 
 
 def _publish(key_id: uuid.UUID) -> None:
-    problem = publish(TASK, str(key_id))
+    problem = publish(TASK, str(key_id), expires=MESSAGE_LIFE)
     if problem:  # Nothing is lost: upkeep sends every due row again.
         log.warning("throw_away_key.not_sent", key=str(key_id), problem=problem)
 
@@ -297,9 +305,9 @@ def _step(outcome: StepOutcome, detail: str, code: str = "", remedy: str = "") -
 
 def _keep(held: Held, left: _Left) -> None:
     first = held.row.attempts == 0
-    held.release(
+    held.rest(
+        until=left.due_at,
         step=CycleStep.REMOVE,
-        due_at=left.due_at,
         remains_until=left.remains_until,
         attempts=held.row.attempts + 1,
         problem=left.problem,
@@ -329,8 +337,8 @@ def _end_test(test: ConnectionTest | None, step: HealthStep, now: datetime) -> N
 def break_off(held: Held) -> None:
     """After an error of ours: whatever the step was, the key is removed next, after a pause."""
     try:
-        due_at = held.clock() + _pause(held)
-        held.release(due_at=due_at, step=CycleStep.REMOVE, attempts=held.row.attempts + 1)
+        until = held.clock() + _pause(held)
+        held.rest(until=until, step=CycleStep.REMOVE, attempts=held.row.attempts + 1)
     except ClaimLost:
         claim_lost(held)
 
@@ -348,6 +356,7 @@ def claim_lost(held: Held) -> None:
     owed = {
         "step": CycleStep.REMOVE,
         "due_at": now,
+        "not_before": None,
         "in_doubt_until": now + SETTLED,
         "claim_token": None,
         "claim_expires_at": None,
@@ -374,7 +383,7 @@ def try_again(*, key_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
     row = ThrowAwayKey.objects.select_related("source").filter(pk=key_id).first()
     waiting = ThrowAwayKey.objects.filter(pk=key_id, step=CycleStep.REMOVE, claim_token__isnull=True)
     with transaction.atomic():
-        if row is None or not waiting.update(due_at=now + RESENT_AFTER):
+        if row is None or not waiting.update(due_at=now + RESENT_AFTER, not_before=None):
             return False
         record(
             action="source.test_key.removal_requested",

@@ -62,7 +62,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of tests and throw-away keys handed to the broker, which keeps them and delivers nothing."""
     messages: list[str] = []
 
-    def keep(task: object, *arguments: str) -> str:
+    def keep(task: object, *arguments: str, expires: object = None) -> str:
         messages.extend(arguments)
         return ""
 

@@ -46,7 +46,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         finally:
             connection.close()
 
-    def publish_step(task: object, key_id: str) -> str:
+    def publish_step(task: object, key_id: str, *, expires: object) -> str:
         threads.append(threading.Thread(target=step, args=(key_id,)))
         threads[-1].start()
         return ""

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from cryptosources.errors import CycleRefused
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep
-from cryptosources.services import connection_test, key_cycle
+from cryptosources.services import connection_test, key_cycle, throw_away
 from cryptosources.services.connections import provider_for
 from cryptosources.services.rights import rights_report
 from cryptosources.services.throw_away import Held
@@ -206,6 +206,7 @@ def test_a_lost_right_to_purge_is_cleaned_up_once_it_is_back(sandbox: SandboxSer
     assert PURGE in key.remedy
     assert keys_in(source) == before | {key.name}
     sandbox.grant(PURGE, application_id=app.application_id)
+    assert throw_away.try_again(key_id=key.pk, actor=ACTOR, now=timezone.now())
     key_cycle.perform(key_id=key.pk, clock=timezone.now)
     assert keys_in(source) == before
     assert not source.throw_away_keys.exists()

@@ -2,15 +2,22 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
-from cryptosources.providers.errors import AuthenticationFailed, KeyNotFound, OutcomeUnknown, Throttled
+from cryptosources.providers.errors import (
+    AuthenticationFailed,
+    KeyNotFound,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    Throttled,
+)
 from cryptosources.providers.memory import MemoryProvider
 from cryptosources.services import key_cycle, throw_away
 from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
-from tests.cryptosources.factories import make_source
+from tests.cryptosources.factories import ACTOR, NOW, make_source
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sealing_keys", "sent")]
 State = ConnectionTest.State
@@ -249,3 +256,71 @@ def test_a_refused_secret_ends_the_cycle_as_a_whole_or_not_at_all(
     monkeypatch.setattr(MemoryProvider, "sign_digest", slow)
     step_on(clock)
     assert (the_key().step, the_key().due_at) == (CycleStep.REMOVE, None)
+
+
+# --- Pauses ------------------------------------------------------------------------------------------
+
+
+def left_behind(source: CryptoSource, **changes: Any) -> ThrowAwayKey:
+    """A key whose removal is due."""
+    given = {"name": "km-test-1", "step": CycleStep.REMOVE, "created_at": NOW, "due_at": NOW} | changes
+    return source.throw_away_keys.create(**given)
+
+
+def test_messages_that_piled_up_do_not_shorten_a_pause(source: CryptoSource, clock: Clock) -> None:
+    left_behind(source)
+    hsm = hsm_of(source)
+    hsm.fail_next("read", ProviderUnavailable("Away."), times=100)
+    for _ in range(10):
+        step_on(clock)
+    assert hsm.calls["read"] == 1
+    clock.move(seconds=4)
+    step_on(clock)
+    assert hsm.calls["read"] == 1
+    clock.move(seconds=1)
+    step_on(clock)
+    assert hsm.calls["read"] == 2
+
+
+def test_an_error_of_ours_is_followed_by_a_pause_too(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_behind(source)
+    broken = Mock(side_effect=ZeroDivisionError)
+    monkeypatch.setattr(throw_away, "_remove_from_hsm", broken)
+    with pytest.raises(ZeroDivisionError):
+        step_on(clock)
+    step_on(clock)
+    assert broken.call_count == 1
+
+
+def test_a_person_need_not_wait_for_a_pause(source: CryptoSource, clock: Clock) -> None:
+    row = left_behind(source)
+    hsm_of(source).fail_next("read", ProviderUnavailable("Away."))
+    step_on(clock)
+    assert throw_away.try_again(key_id=row.pk, actor=ACTOR, now=clock())
+    step_on(clock)
+    assert not ThrowAwayKey.objects.exists()
+
+
+def test_the_message_of_a_step_ends_with_its_use(
+    source: CryptoSource,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    """Each step sends the next message on commit; nobody reads one that is old."""
+    given: list[tuple[object, ...]] = []
+
+    def publish(task: str, *arguments: str, expires: timedelta | None = None) -> str:
+        given.append((task, *arguments, expires))
+        return ""
+
+    monkeypatch.setattr(throw_away, "publish", publish)
+    with django_capture_on_commit_callbacks(execute=True):
+        begin(source, clock)
+    message = (throw_away.TASK, str(the_key().pk), throw_away.MESSAGE_LIFE)
+    assert given == [message]
+    with django_capture_on_commit_callbacks(execute=True):
+        step_on(clock)
+    assert given == [message, message]
