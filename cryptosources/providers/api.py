@@ -256,10 +256,11 @@ class SupportsPurge(Protocol):
 class SupportsRotation(Protocol):
     """Capability.ROTATE."""
 
-    def rotate_key(self, ref: KeyRef) -> KeyInfo:
-        """Add a version with the tags of the one before, enabled, without dates.
+    def rotate_key(self, spec: KeySpec) -> KeyInfo:
+        """Add a version to the live key of that name, as the spec says: nothing is taken from earlier ones.
 
-        Not idempotent: list the versions before trying again.
+        KeyNotFound when it is not live. KeyMismatch when it vanished meanwhile, so that the version began a
+        new key. Not idempotent: list the versions before trying again.
         """
         ...
 

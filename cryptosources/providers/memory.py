@@ -303,14 +303,14 @@ class MemoryProvider:
             self.hsm.keys[ref.name] = replace(key, deleted_at=None)
             return self._info(self.hsm.keys[ref.name])
 
-    def rotate_key(self, ref: KeyRef) -> KeyInfo:
+    def rotate_key(self, spec: KeySpec) -> KeyInfo:
         """KeyNotFound."""
-        with self._operation(Right.CREATE, ref.name) as now:
-            key = self.hsm.live(ref.name, Right.CREATE)
-            inherited = KeyAttributes(tags=key.tags)
-            versions = (*key.versions, new_version(key.algorithm, inherited, now))
-            self.hsm.keys[ref.name] = replace(key, versions=versions, updated_at=now)
-            return self._info(self.hsm.keys[ref.name])
+        with self._operation(Right.CREATE, spec.name) as now:
+            key = self.hsm.live(spec.name, Right.CREATE)
+            wanted = KeyAttributes(True, spec.not_before, spec.expires_at, spec.tags)
+            versions = (*key.versions, new_version(spec.algorithm, wanted, now))
+            self.hsm.keys[spec.name] = replace(key, versions=versions, updated_at=now)
+            return self._info(self.hsm.keys[spec.name])
 
     def update_key(self, ref: KeyRef, attributes: KeyAttributes) -> KeyInfo:
         """KeyNotFound."""

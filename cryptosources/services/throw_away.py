@@ -273,7 +273,8 @@ def _protected(held: Held) -> _Left:
         "HSM drops them by itself."
     )
     step = _step(StepOutcome.WARNING, detail)
-    return _Left(step, problem=detail, due_at=until, remains_until=until)
+    due_at = max(until, held.clock() + _pause(held))  # the HSM may take its time about it
+    return _Left(step, problem=detail, due_at=due_at, remains_until=until)
 
 
 def _not_removed(held: Held, error: ProviderError) -> _Left:

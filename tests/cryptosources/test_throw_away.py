@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
+from cryptosources.providers.config import MemoryConfig
 from cryptosources.providers.errors import (
     AuthenticationFailed,
     KeyNotFound,
@@ -14,8 +15,9 @@ from cryptosources.providers.errors import (
     ProviderUnavailable,
     Throttled,
 )
-from cryptosources.providers.memory import MemoryProvider
-from cryptosources.services import key_cycle, throw_away
+from cryptosources.providers.memory import MemoryHsm, MemoryProvider
+from cryptosources.services import connections, key_cycle, throw_away
+from cryptosources.services.connections import provider_for
 from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
 from tests.cryptosources.factories import ACTOR, NOW, make_source
 
@@ -324,3 +326,30 @@ def test_the_message_of_a_step_ends_with_its_use(
     with django_capture_on_commit_callbacks(execute=True):
         step_on(clock)
     assert given == [message, message]
+
+
+def test_remains_that_the_hsm_drops_late_are_looked_at_with_growing_pauses(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protected = MemoryConfig(name=str(source.pk), purge_protection=True, retention_days=30)
+    monkeypatch.setattr(connections, "_memory_config", lambda _source: protected)
+    monkeypatch.setattr(MemoryHsm, "forget_expired", lambda *_: None)
+    provider = provider_for(source=source)
+    assert isinstance(provider, MemoryProvider)
+    monkeypatch.setattr(provider, "_clock", clock)
+    begin(source, clock)
+    step_on(clock)
+    step_on(clock)
+    until = the_key().remains_until
+    assert until is not None
+    clock.now = until
+    pauses = []
+    for _ in range(4):
+        throw_away.upkeep(now=clock())
+        step_on(clock)
+        due_at = the_key().due_at
+        assert due_at is not None
+        pauses.append((due_at - clock()).total_seconds())
+        clock.now = due_at
+    assert pauses == [10, 20, 40, 80]
+    assert the_key().remains_until == until
