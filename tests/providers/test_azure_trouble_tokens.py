@@ -91,8 +91,11 @@ def test_a_write_whose_token_is_revoked_takes_effect_once(
     assert len(list(signed_in.list_versions("once"))) == 1
 
 
-def test_threads_with_a_revoked_token_sign_in_once(server: SandboxServer, signed_in: AzureManagedHsm) -> None:
-    server.trouble("revoke-token", next=1)
+@pytest.mark.parametrize("claims", [False, True])
+def test_threads_with_a_revoked_token_sign_in_once(
+    server: SandboxServer, signed_in: AzureManagedHsm, claims: bool
+) -> None:
+    server.trouble("revoke-token", next=1, claims=claims)
     failed: list[ProviderError] = []
 
     def work() -> None:
@@ -111,10 +114,11 @@ def test_threads_with_a_revoked_token_sign_in_once(server: SandboxServer, signed
     assert server.requests()[TOKEN] == 1
 
 
+@pytest.mark.parametrize("claims", [False, True])
 def test_an_hsm_that_refuses_every_token_is_not_asked_without_end(
-    server: SandboxServer, signed_in: AzureManagedHsm
+    server: SandboxServer, signed_in: AzureManagedHsm, claims: bool
 ) -> None:
-    server.trouble("revoke-token")
+    server.trouble("revoke-token", claims=claims)
     for _ in range(3):
         error = failure(lambda: sign(signed_in), AuthenticationFailed)
         assert (error.retryable, error.outcome_known) == (False, True)
@@ -122,11 +126,12 @@ def test_an_hsm_that_refuses_every_token_is_not_asked_without_end(
     assert server.requests()[TOKEN] == 1, "one new token a minute"
 
 
+@pytest.mark.parametrize("claims", [False, True])
 def test_a_refused_token_is_replaced_when_the_minute_is_over(
-    server: SandboxServer, signed_in: AzureManagedHsm, monkeypatch: pytest.MonkeyPatch
+    server: SandboxServer, signed_in: AzureManagedHsm, monkeypatch: pytest.MonkeyPatch, claims: bool
 ) -> None:
     """Not only within the call that met it: the next token may have been refused as well."""
-    server.trouble("revoke-token", next=2)
+    server.trouble("revoke-token", next=2, claims=claims)
     failure(lambda: sign(signed_in), AuthenticationFailed)
     failure(lambda: sign(signed_in), AuthenticationFailed)
     _minutes_later(monkeypatch, 1)

@@ -191,8 +191,12 @@ class SignIn:
             self._credential.close()
 
     def _sign_in(self, scope: str, options: TokenRequestOptions) -> AccessTokenInfo:
+        """The HSM's claims are put to Entra with a renewal only: the SDK asks anew whenever it sees some."""
+        remembered = cast(
+            TokenRequestOptions, {name: value for name, value in options.items() if name != "claims"}
+        )
         try:
-            info = self._made_credential().get_token_info(scope, options=options)
+            info = self._made_credential().get_token_info(scope, options=remembered)
             if info.token == self._refused_token and self._may_renew():
                 # The SDK would go on answering from memory until the token's own end.
                 self._credential = None
