@@ -94,6 +94,8 @@ def run_test(*, test_id: uuid.UUID, clock: Callable[[], datetime]) -> None:
         return
     try:
         _follow(test, clock())
+        if test_rows.signed_in(test):
+            test_rows.wake_removals(test.source, clock())
         if not (test.full_cycle and key_cycle.begin(test=test, now=clock())):
             test_rows.finish(test, clock())
     except TestLost:

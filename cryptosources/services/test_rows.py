@@ -14,6 +14,8 @@ from cryptosources.providers.errors import AccessDenied
 
 State = ConnectionTest.State
 KEPT: Final = 20
+# The connection test's step that asks the sign-in service for a token.
+SIGN_IN: Final = "token"
 WORKER: Final = Actor.system("worker")
 
 
@@ -72,8 +74,6 @@ def finish(test: ConnectionTest, now: datetime) -> None:
             raise TestLost
         record_end(test, Outcome.SUCCEEDED if healthy else Outcome.FAILED, now, failed_steps=failed)
         _forget_old(test.source)
-        if healthy:
-            _wake_removals(test.source, now)
 
 
 def _forget_old(source: CryptoSource) -> None:
@@ -81,7 +81,13 @@ def _forget_old(source: CryptoSource) -> None:
     source.tests.exclude(pk__in=[row["pk"] for row in kept]).delete()
 
 
-def _wake_removals(source: CryptoSource, now: datetime) -> None:
+def signed_in(test: ConnectionTest) -> bool:
+    """Whether the test came past the sign-in; a provider without one begins with the rights."""
+    passed = [step["name"] for step in test.steps if step["outcome"] == StepOutcome.PASSED]
+    return any(name == SIGN_IN or name.startswith("right:") for name in passed)
+
+
+def wake_removals(source: CryptoSource, now: datetime) -> None:
     """Signing in works again: what waited for a person to repair it goes on."""
     waiting = ThrowAwayKey.objects.filter(source=source, step=CycleStep.REMOVE, due_at__isnull=True)
     waiting.filter(claim_token__isnull=True).update(due_at=now, not_before=None, attempts=0)

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
+from cryptosources.providers.api import HealthStep, Right, StepOutcome
 from cryptosources.providers.config import MemoryConfig
 from cryptosources.providers.errors import (
     AuthenticationFailed,
@@ -16,7 +17,7 @@ from cryptosources.providers.errors import (
     Throttled,
 )
 from cryptosources.providers.memory import MemoryHsm, MemoryProvider
-from cryptosources.services import connections, key_cycle, throw_away
+from cryptosources.services import connection_test, connections, key_cycle, throw_away
 from cryptosources.services.connections import provider_for
 from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
 from tests.cryptosources.factories import ACTOR, NOW, make_source
@@ -258,6 +259,44 @@ def test_a_refused_secret_ends_the_cycle_as_a_whole_or_not_at_all(
     monkeypatch.setattr(MemoryProvider, "sign_digest", slow)
     step_on(clock)
     assert (the_key().step, the_key().due_at) == (CycleStep.REMOVE, None)
+
+
+def ordinary_test(source: CryptoSource, clock: Clock) -> None:
+    test = connection_test.request_test(source=source, actor=ACTOR, now=clock())
+    connection_test.run_test(test_id=test.pk, clock=clock)
+
+
+def test_a_sign_in_that_works_again_wakes_the_removal_whatever_else_fails(
+    source: CryptoSource, clock: Clock
+) -> None:
+    left_behind(source, due_at=None)
+    hsm_of(source).deny(Right.UPDATE)
+    ordinary_test(source, clock)
+    upkeep(clock)
+    assert not ThrowAwayKey.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "wakes"),
+    [
+        ("token", StepOutcome.FAILED, False),
+        ("token", StepOutcome.PASSED, True),
+        ("challenge", StepOutcome.PASSED, False),
+    ],
+)
+def test_only_a_sign_in_wakes_the_removal(
+    source: CryptoSource,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    outcome: StepOutcome,
+    wakes: bool,
+) -> None:
+    left_behind(source, due_at=None)
+    steps = [HealthStep(name, "", outcome, "detail"), HealthStep("tls", "", StepOutcome.FAILED, "detail")]
+    monkeypatch.setattr(MemoryProvider, "check_health", lambda *_, **__: iter(steps))
+    ordinary_test(source, clock)
+    assert (the_key().due_at is not None) is wakes
 
 
 # --- Pauses ------------------------------------------------------------------------------------------
