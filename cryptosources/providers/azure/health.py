@@ -27,6 +27,7 @@ from cryptosources.providers.azure.rights import (
     LABELS,
     granted_rights,
     how_to_grant,
+    object_id_or_nothing,
 )
 from cryptosources.providers.config import AzureConfig, Timeouts
 from cryptosources.providers.errors import (
@@ -175,7 +176,7 @@ class ConnectionTest:
             f"{client.address.audience}/.default",
             options={"tenant_id": client.sign_in.tenant(), "enable_cae": True},
         )
-        self._principal = _object_id(token.token)
+        self._principal = object_id_in(token.token)
         facts = {OBJECT_ID: self._principal} if self._principal else {}
         return _Found(f"Entra accepts the application {self._config.application_id}.", facts=facts)
 
@@ -292,13 +293,16 @@ class ConnectionTest:
         return self._made_client().send(method, path, body)
 
 
-def _object_id(token: str) -> str:
-    """The service principal's object id in an access token; its signature is the HSM's to check."""
+def object_id_in(token: str) -> str:
+    """The service principal's object id in an access token, empty without one.
+
+    The token's signature is the HSM's to check, so the claim may be anything and is shown in a shell line.
+    """
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
     except jwt.InvalidTokenError:
         return ""
-    return str(claims.get("oid") or "")
+    return object_id_or_nothing(claims.get("oid"))
 
 
 def _recovery_level(page: Answer) -> str:

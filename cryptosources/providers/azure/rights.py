@@ -6,6 +6,7 @@ compared with the role definitions that the service returns.
 
 import hashlib
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -146,13 +147,22 @@ def assign_command(*, hsm_name: str, role: str, object_id: str) -> str:
     """The line that gives a role to a service principal, by its object id.
 
     Not by ``--assignee``: that takes every GUID for an object id, so a role would be assigned to the
-    Application ID, under which nobody ever signs in. ``object_id`` empty: the line looks it up itself.
+    Application ID, under which nobody ever signs in. ``object_id`` is a UUID; empty: the line says
+    ``OBJECT-ID`` there, to be replaced by what :func:`object_id_command` shows.
     """
     assigned = ("az", "keyvault", "role", "assignment", "create", "--hsm-name", hsm_name, "--role", role)
     return (
         f"{_quoted(assigned)} --assignee-object-id {object_id or OBJECT_ID_UNKNOWN} "
         "--assignee-principal-type ServicePrincipal --scope /"
     )
+
+
+def object_id_or_nothing(told: object) -> str:
+    """An object id in its usual form; empty for anything that is no UUID and has no place in a line."""
+    try:
+        return str(uuid.UUID(str(told)))
+    except ValueError:
+        return ""
 
 
 def object_id_command(application_id: str) -> str:
