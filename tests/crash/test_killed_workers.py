@@ -27,7 +27,7 @@ KINDS = ("generate", "backup", "delete", "purge", "restore")
 @pytest.mark.postgres
 @pytest.mark.timeout(420)
 def test_twenty_kills(postgres: PostgresServer) -> None:
-    storm(postgres, database="kills_20", kills=20, seed=20261123)
+    storm(postgres, database="kills_20", kills=20, seed=20261123, kinds=3)
 
 
 @pytest.mark.long
@@ -36,11 +36,14 @@ def test_twenty_kills(postgres: PostgresServer) -> None:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_hundred_kills(postgres: PostgresServer, seed: int) -> None:
-    storm(postgres, database=f"kills_100_{seed}", kills=100, seed=seed)
+    storm(postgres, database=f"kills_100_{seed}", kills=100, seed=seed, kinds=len(KINDS))
 
 
-def storm(postgres: PostgresServer, *, database: str, kills: int, seed: int) -> None:
-    """Kill the whole worker ``kills`` times at random moments, the broker emptied every fifth time."""
+def storm(postgres: PostgresServer, *, database: str, kills: int, seed: int, kinds: int) -> None:
+    """Kill the whole worker ``kills`` times at random moments, the broker emptied every fifth time.
+
+    Which operations a kill meets is chance: at least so many ``kinds`` of them must have been met.
+    """
     rng = random.Random(seed)
     url = postgres.create_database(database)
     hit: Counter[str] = Counter()
@@ -62,7 +65,7 @@ def storm(postgres: PostgresServer, *, database: str, kills: int, seed: int) -> 
     sys.stdout.write(f"{kills} kills interrupted {dict(hit)}; {json.dumps(report)}\n")
     assert_nothing_lost_or_doubled(report)
     assert hit.total() >= kills, f"too few operations were interrupted: {hit}"
-    assert set(KINDS) <= set(hit), f"some kinds were never interrupted: {hit}"
+    assert len(hit) >= kinds, f"too few kinds of operations were interrupted: {hit}"
 
 
 def assert_nothing_lost_or_doubled(report: dict[str, Any]) -> None:

@@ -153,7 +153,7 @@ def test_hsm_down(administrator: Person) -> None:
         expect(test).to_contain_text("Connection")
         expect(test.locator(".message-error").first).to_be_visible()
         person.ask("patient", "Back up")
-        expect(person.main).to_contain_text("It is tried again by itself", timeout=SECONDS_20)
+        expect(person.main).to_contain_text("tried again by itself", timeout=SECONDS_20)
     finally:
         person.stack.sandbox.start()
     person.see_done()
