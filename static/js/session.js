@@ -3,6 +3,8 @@
    Before a form is sent by POST, the page asks who is signed in. The same person: the form goes, with the
    token of the present session. Nobody: a dialog asks to sign in again, then the form goes as it stands,
    secrets and chosen files included. Somebody else: a word, and the page is loaded as that person.
+   A form goes once: pressed again while the answer is awaited, it does not go a second time. A form that is
+   still there after a while, because its answer was a file or never came, may go again.
    The page asks as well when its window comes back to the front.
 
    <form data-session-free>  goes without being asked about: it needs no session */
@@ -12,6 +14,7 @@ import { announce } from "./app.js";
 const page = document.body.dataset;
 const PATIENCE = 10000;
 const REST = 30000;
+const STAYING = 10000;
 const AWAY = "The server cannot be reached. Nothing was sent, and what you typed is still here: try again.";
 
 let token = "";
@@ -19,6 +22,7 @@ let asked = Date.now();
 let dialogue = null;
 const passing = new WeakSet();
 const asking = new WeakSet();
+let sent = new WeakSet();
 
 /* --- Who is signed in ---------------------------------------------------------------------------- */
 
@@ -145,8 +149,19 @@ async function askThenSend(form, button) {
 function send(form, button) {
   form.querySelector("[data-not-sent]")?.remove();
   passing.add(form);
-  form.requestSubmit(button?.form === form ? button : null);
-  passing.delete(form);
+  try {
+    form.requestSubmit(button?.form === form ? button : null);
+  } finally {
+    passing.delete(form);
+  }
+}
+
+/* Really on its way: its fields are valid, and no other listener held it back. */
+function noteSent(event) {
+  const form = event.target;
+  if (event.defaultPrevented || !passing.has(form)) return;
+  sent.add(form);
+  setTimeout(() => sent.delete(form), STAYING);
 }
 
 function complain(form) {
@@ -182,8 +197,14 @@ if (page.sessionUser) {
     if (passing.has(form) || !needsSession(form, button)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    askThenSend(form, button);
+    if (sent.has(form)) announce("It is on its way already.");
+    else askThenSend(form, button);
   }, { capture: true });
+  // Last of all listeners: the others may have held the form back.
+  window.addEventListener("submit", noteSent);
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) sent = new WeakSet();
+  });
   document.addEventListener("visibilitychange", look);
   window.addEventListener("focus", look);
 }

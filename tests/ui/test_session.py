@@ -1,5 +1,6 @@
 """A session that ends while somebody fills in a form: nothing is lost, nothing goes as somebody else."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from cryptosources.forms import SourceForm
 from cryptosources.models import CryptoSource
 from tests.browser import Window, chromium, window
 from tests.ui.markup import parse
@@ -266,6 +268,64 @@ def test_a_server_that_is_away_loses_nothing(console: Window) -> None:
     page.context.set_offline(False)
     _create(page).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Contoso eSeal")
+
+
+@pytest.fixture
+def slow_posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The forms of new sources that reached the server, which takes its time and turns each of them down."""
+    reached: list[str] = []
+
+    def slow(_form: SourceForm) -> bool:
+        reached.append("post")
+        time.sleep(1.5)
+        return False
+
+    monkeypatch.setattr(SourceForm, "is_valid", slow)
+    return reached
+
+
+def _click_thrice(page: Page) -> None:
+    """The second and third while the answer is awaited."""
+    _create(page).evaluate(
+        "button => [0, 500, 1000].forEach((wait) => setTimeout(() => button.click(), wait))"
+    )
+
+
+@pytest.mark.browser
+def test_a_form_whose_answer_is_awaited_is_sent_once(console: Window, slow_posts: list[str]) -> None:
+    page = console.open(NEW_SOURCE)
+    _fill_in_source(page)
+    with page.expect_navigation():
+        _click_thrice(page)
+    page.wait_for_timeout(500)
+    assert slow_posts == ["post"]
+    _fill_in_source(page)
+    with page.expect_navigation():
+        _create(page).click()
+    assert slow_posts == ["post", "post"], "the page of the answer sends again"
+
+
+@pytest.mark.browser
+def test_a_form_that_stays_on_its_page_goes_again_after_a_while(
+    console: Window,
+) -> None:
+    """As when the answer is a download, or the browser's stop button was pressed."""
+    page = console.page
+    page.clock.install()
+    console.open(NEW_SOURCE)
+    _fill_in_source(page)
+    page.route("**/add/", lambda route: route.fulfill(status=204))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method) if request.method == "POST" else None)
+    _create(page).click()
+    page.wait_for_timeout(500)
+    _create(page).click()
+    page.wait_for_timeout(500)
+    assert sent == ["POST"]
+    page.clock.fast_forward(11_000)
+    _create(page).click()
+    page.wait_for_timeout(500)
+    assert sent == ["POST", "POST"]
 
 
 @pytest.mark.browser
