@@ -51,8 +51,15 @@ class OperationState(StrEnum):
     FAILED = "failed"
 
 
+#: How many versions of one key a Managed HSM keeps (vendor's page *Managed HSM service limits*).
+MOST_VERSIONS: Final = 100
+
 #: In a generate operation's memo: the create was sent and not refused, so the key may be in the HSM.
 CREATE_SENT: Final = "create_sent"
+#: In a rotation's memo: the new version was asked for and not refused, so one may be in the HSM.
+ROTATE_SENT: Final = "rotate_sent"
+#: In an update's memo: the change was sent and not refused, so the HSM may hold what no backup does.
+UPDATE_SENT: Final = "update_sent"
 #: In an operation's memo: how many attempts at the current step ended with a known outcome.
 KNOWN_ENDS: Final = "known_ends"
 #: Operations that move the key itself: when one ends in doubt, nobody knows where the key is.

@@ -218,7 +218,7 @@ class MemoryProvider:
             self.hsm.require_free(spec.name, Right.CREATE)
             wanted = KeyAttributes(True, spec.not_before, spec.expires_at, spec.tags)
             version = new_version(spec.algorithm, wanted, now)
-            key = StoredKey(spec.name, spec.algorithm, (version,), now)
+            key = StoredKey(spec.name, (version,), now)
             self.hsm.keys[spec.name] = key
             return self._info(key)
 
@@ -244,9 +244,9 @@ class MemoryProvider:
             key = self.hsm.live(ref.name, Right.SIGN)
             version = find_version(key, ref.version, Right.SIGN)
             require_usable(key, version, now)
-        if algorithm not in signature_algorithms(key.algorithm):
+        if algorithm not in signature_algorithms(version.algorithm):
             raise UnsupportedOperation(
-                f"A key of type {key.algorithm} cannot sign with {algorithm}.",
+                f"A key of type {version.algorithm} cannot sign with {algorithm}.",
                 operation=Right.SIGN,
                 key=ref.name,
                 code="BadParameter",
@@ -354,7 +354,7 @@ class MemoryProvider:
             ref=KeyRef(key.name, chosen.identifier),
             state=KeyState.SOFT_DELETED if key.deleted_at else KeyState.ACTIVE,
             public_key_der=public_der(chosen.private_key),
-            algorithm=key.algorithm,
+            algorithm=chosen.algorithm,
             created_at=chosen.created_at,
             updated_at=key.updated_at,
             enabled=held.enabled,

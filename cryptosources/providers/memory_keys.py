@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
 from cryptosources.providers.api import KeyAttributes, Right
 from cryptosources.providers.errors import KeyNotFound, UnsupportedOperation
-from cryptosources.providers.signatures import prehashed, rsa_padding
+from cryptosources.providers.signatures import key_algorithm, prehashed, rsa_padding
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 _MAGIC: Final = b"memory-hsm-backup."
@@ -32,11 +32,17 @@ class Version:
     created_at: datetime
     attributes: KeyAttributes
 
+    @property
+    def algorithm(self) -> KeyAlgorithm:
+        """Versions of one key may be of different types: the HSM takes what it is told."""
+        found = key_algorithm(self.private_key.public_key())
+        assert found is not None
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
     name: str
-    algorithm: KeyAlgorithm
     versions: tuple[Version, ...]
     updated_at: datetime
     deleted_at: datetime | None = None
@@ -128,7 +134,6 @@ def dump(key: StoredKey, domain: str) -> bytes:
     content = {
         "domain": domain,
         "name": key.name,
-        "algorithm": key.algorithm.value,
         "updated": key.updated_at.timestamp(),
         "versions": [
             [
@@ -161,7 +166,6 @@ def parse(blob: bytes) -> tuple[str, StoredKey]:
     )
     key = StoredKey(
         content["name"],
-        KeyAlgorithm(content["algorithm"]),
         versions,
         datetime.fromtimestamp(content["updated"], UTC),
     )

@@ -16,16 +16,30 @@ from keys.attributes import INSTALLATION_TAG, KEY_TAG
 from keys.lifecycle import OperationState, Residency
 from keys.models import Installation, KeyOperation, ManagedKey
 
+#: Writes what a step found or changed, inside the transaction that settles its claim.
+Write = Callable[[datetime], None]
+
 
 class ClaimLost(Exception):
     """Another worker took the operation over: stop without touching anything."""
 
 
 class StepFailed(Exception):
-    """A step ended for good. ``residency`` is where the key was found to be; None leaves it as recorded."""
+    """A step ended for good. ``residency`` is where the key was found to be; None leaves it as recorded.
 
-    def __init__(self, message: str, *, code: str = "", residency: Residency | None = None) -> None:
+    ``write`` records what the step changed in the HSM all the same, in the failure's transaction.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        residency: Residency | None = None,
+        write: Write | None = None,
+    ) -> None:
         super().__init__(message)
+        self.write = write
         self.message = message
         self.code = code
         self.residency = residency

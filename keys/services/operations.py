@@ -36,6 +36,7 @@ from keys.lifecycle import (
     KNOWN_ENDS,
     MOVES,
     UNDER_WAY,
+    UPDATE_SENT,
     OperationKind,
     OperationState,
     Residency,
@@ -47,10 +48,11 @@ from keys.services.context import (
     ClaimLost,
     StepContext,
     StepFailed,
+    Write,
     claim_end,
 )
 from keys.services.rows import record_outcome
-from keys.services.steps import STEPS, Write
+from keys.services.steps import STEPS
 from keys.services.validity import KeyNotValid
 from licensing.services import FeatureNotLicensed
 from secretstore.errors import SecretStoreError
@@ -96,7 +98,7 @@ def _attempt(context: StepContext) -> None:
     except ProviderError as error:
         _not_done(context, error)
     except StepFailed as error:
-        _fail(context, _Failure(error.message, code=error.code, residency=error.residency))
+        _fail(context, _Failure(error.message, code=error.code, residency=error.residency, write=error.write))
     except KeyNotValid as error:
         _fail(context, _Failure(error.message, code=error.validity))
     except (SourceError, FeatureNotLicensed, SecretStoreError) as error:
@@ -162,7 +164,7 @@ def _settle(context: StepContext, write: Write) -> None:
 class _Failure:
     """Why an operation ends. ``outcome_known`` False: this attempt may have taken effect.
 
-    ``of_source``: every other key of the source would meet the same.
+    ``of_source``: every other key of the source would meet the same. ``write`` records what was changed.
     """
 
     message: str
@@ -172,6 +174,7 @@ class _Failure:
     residency: Residency | None = None
     outcome_known: bool = True
     of_source: bool = False
+    write: Write | None = None
 
 
 def _not_done(context: StepContext, error: ProviderError) -> None:
@@ -248,6 +251,10 @@ def _end(context: StepContext, failure: _Failure, *, place: bool) -> None:
     operation = context.operation
     with transaction.atomic():
         _lock_key(context)
+        if operation.memo.get(UPDATE_SENT):
+            writes.backup_outdated(operation.key, now=now)
+        if failure.write:
+            failure.write(now)
         if place:
             _place_after_failure(operation, failure, now)
         _release(

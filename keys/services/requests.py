@@ -35,7 +35,7 @@ from keys.models import KeyOperation, ManagedKey
 from keys.services import dispatch
 from keys.services.refusals import OperationRefused, recorded
 from keys.services.rows import new_key, new_operation, record_request, shown
-from keys.services.validity import PLAIN, as_parameters, fit, fit_for_a_new_key, why_not_valid
+from keys.services.validity import PLAIN, TAGS_REMOVED, as_parameters, fit, fit_for_a_new_key, why_not_valid
 
 P = ParamSpec("P")
 _NAME_TAKEN = "This source already has a key of that name."
@@ -95,12 +95,17 @@ def request_operation(*, key: ManagedKey, kind: OperationKind, actor: Actor, now
 def request_update(
     *, key: ManagedKey, attributes: KeyAttributes, actor: Actor, now: datetime
 ) -> KeyOperation:
-    """Ask for other dates, another enabled state, other tags: ``attributes`` is all that the key will have.
+    """Ask for other dates, another enabled state, other tags: ``attributes`` instead of those on record.
 
-    OperationRefused for dates or tags that no key can have.
+    Tags that the record does not know stay as they are. OperationRefused for dates or tags that no key
+    can have.
     """
     attributes = fit(attributes)
-    return _open(_locked(key), OperationKind.UPDATE, as_parameters(attributes), actor, now)
+    key = _locked(key)
+    parameters = as_parameters(attributes)
+    if removed := sorted(set(key.tags) - set(attributes.tags)):
+        parameters[TAGS_REMOVED] = removed
+    return _open(key, OperationKind.UPDATE, parameters, actor, now)
 
 
 @recorded(OperationKind.PURGE)

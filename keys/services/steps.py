@@ -7,7 +7,7 @@ claim, so a holder that lost its claim changes no row.
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -26,16 +26,14 @@ from cryptosources.providers.errors import (
 )
 from cryptosources.providers.signatures import signature_is_valid
 from cryptosources.services.gate import require_usable
-from keys.lifecycle import CREATE_SENT, Residency, Step
-from keys.models import KeyBackup, KeyVersion, ManagedKey
+from keys.lifecycle import CREATE_SENT, MOST_VERSIONS, ROTATE_SENT, UPDATE_SENT, Residency, Step
+from keys.models import KeyBackup, KeyVersion
 from keys.services import use, writes
-from keys.services.context import StepContext, StepFailed, residency_found
-from keys.services.validity import from_parameters, require_valid
+from keys.services.context import StepContext, StepFailed, Write, residency_found
+from keys.services.validity import TAGS_REMOVED, from_parameters, require_valid
 from secretstore.errors import CannotOpen
 from secretstore.secret import Secret
 from secretstore.services import open_from, seal_into
-
-Write = Callable[[datetime], None]
 
 
 def create(step: StepContext) -> Write:
@@ -60,26 +58,27 @@ def create(step: StepContext) -> Write:
 
 
 def _create(step: StepContext) -> KeyInfo:
-    """Send the create, remembering it first: from then on the key may be there, unless it is refused."""
-    sent_before = step.operation.memo.get(CREATE_SENT, False)
+    spec = replace(_spec(step), not_before=step.key.not_before, expires_at=step.key.expires_at)
+    return _sent(step, CREATE_SENT, lambda: step.provider.create_key(spec))
+
+
+def _sent(step: StepContext, mark: str, call: Callable[[], KeyInfo], **found: object) -> KeyInfo:
+    """Make the change, noting it (and ``found``) first: from then on it may be made, unless it is refused."""
+    sent_before = step.operation.memo.get(mark, False)
     step.guard_use()
-    step.remember(**{CREATE_SENT: True})
+    step.remember(**{mark: True}, **found)
     try:
-        return step.provider.create_key(_spec(step.key, step.tags))
+        return call()
     except ProviderError as error:
         if error.outcome_known and not sent_before:
-            step.remember(**{CREATE_SENT: False})
+            step.remember(**{mark: False})
         raise
 
 
-def _spec(key: ManagedKey, our_tags: Mapping[str, str]) -> KeySpec:
-    return KeySpec(
-        name=key.name,
-        algorithm=KeyAlgorithm(key.algorithm),
-        tags={**key.tags, **our_tags},
-        not_before=key.not_before,
-        expires_at=key.expires_at,
-    )
+def _spec(step: StepContext) -> KeySpec:
+    """A version as the record has it, without dates; whatever the HSM holds meanwhile does not count."""
+    key = step.key
+    return KeySpec(key.name, KeyAlgorithm(key.algorithm), {**key.tags, **step.tags})
 
 
 def back_up(step: StepContext) -> Write:
@@ -194,55 +193,89 @@ def restore(step: StepContext) -> Write:
         # A backup that does not open is no loop to be in: a person must look.
         raise StepFailed(str(error), code=type(error).__name__, residency=Residency.FAULTED) from error
     step.require_ours(info)
-    _require_all_versions(step)
-    return lambda now: writes.resident(step.key, info, now=now)
+    versions = _all_versions(step)
+    return lambda now: writes.resident(step.key, info, versions, now=now)
 
 
 def note_versions(step: StepContext) -> Write:
     """Write down the versions before a rotation, so that a repeat can tell whether it happened."""
     _require_gate(step)
     step.require_live()
-    names = [version.version for version in _listed(step)]
+    names = [info.ref.version for info in _listed(step)]
     return lambda now: writes.memo(step.operation, {"versions": names}, now=now)
 
 
 def rotate(step: StepContext) -> Write:
-    """Add a version, unless one has been added since the versions were noted."""
+    """Add a version, unless an earlier attempt sent that and the version is there."""
     _require_gate(step)
     step.require_live()
-    known = set(step.operation.memo["versions"])
-    if {ref.version for ref in _listed(step)} <= known:
-        step.guard_use()
-        step.provider.rotate_key(step.ref)
     versions = _versions(step)
-    info = step.require_live()
-    return lambda now: writes.rotated(step.key, info, versions, now=now)
+    if not _rotated_before(step, versions):
+        versions.append(_rotate(step, versions))
+    return lambda now: writes.rotated(step.key, versions, now=now)
+
+
+def _rotated_before(step: StepContext, versions: Sequence[KeyInfo]) -> bool:
+    """Somebody else's new version is none of ours: it came before we asked, or is of another type."""
+    noted = set(step.operation.memo["versions"])
+    wanted = KeyAlgorithm(step.key.algorithm)
+    return step.operation.memo.get(ROTATE_SENT, False) and any(
+        info.ref.version not in noted and info.algorithm is wanted and step.is_ours(info) for info in versions
+    )
+
+
+def _rotate(step: StepContext, versions: Sequence[KeyInfo]) -> KeyInfo:
+    """Send the rotation, noting anew what is there before it."""
+    if len(versions) >= MOST_VERSIONS:
+        raise StepFailed(
+            f"The key has {len(versions)} versions, and an HSM keeps at most {MOST_VERSIONS} of one key. "
+            "Generate a new key instead; nothing was changed."
+        )
+    spec, names = _spec(step), [info.ref.version for info in versions]
+    try:
+        return _sent(step, ROTATE_SENT, lambda: step.provider.rotate_key(spec), versions=names)
+    except KeyNotFound:
+        step.require_live()
+        raise
 
 
 def update(step: StepContext) -> Write:
-    """Set dates, enabled state and tags of the newest version; a repeat finds them set.
+    """Set dates, enabled state and tags of the current version; a repeat finds them set.
 
-    Other tags of ours than these, and what was set outside this console meanwhile, are replaced: the
-    person was shown all that the key would have.
+    It is the newest of the key's type, on record or not. Dates that were set outside this console
+    meanwhile are replaced; tags that others set and the person was not shown stay.
     """
     _require_gate(step)
-    wanted = _wanted_attributes(step)
-    info = step.require_live()
-    if attributes_of(info) != wanted:
-        step.guard_use()
-        info = step.provider.update_key(info.ref, wanted)
-        step.require_ours(info)
-    if attributes_of(info) != wanted:
+    step.require_live()
+    versions = _versions(step)
+    current = writes.newest(step.key, versions)
+    if current is None:
+        raise KeyMismatch("The HSM shows no version of the key on record.", key=step.key.name)
+    wanted = _wanted_attributes(step, current)
+    if attributes_of(current) == wanted:
+        return lambda now: writes.updated(step.key, versions, now=now)
+    held = _sent(step, UPDATE_SENT, lambda: step.provider.update_key(current.ref, wanted))
+    updated = [held if info is current else info for info in versions]
+
+    def write(now: datetime) -> None:
+        writes.updated(step.key, updated, now=now)
+
+    if attributes_of(held) != wanted:
         raise StepFailed(
             "The HSM answered, but holds other dates or tags than were asked for: it cannot be set so. "
-            "Where it kept a date that was to go, set a later one instead."
+            "Where it kept a date that was to go, set a later one instead.",
+            write=write,
         )
-    return lambda now: writes.updated(step.key, info, now=now)
+    return write
 
 
-def _wanted_attributes(step: StepContext) -> KeyAttributes:
-    asked = from_parameters(step.operation.parameters)
-    return replace(asked, tags={**asked.tags, **step.tags})
+def _wanted_attributes(step: StepContext, current: KeyInfo) -> KeyAttributes:
+    """What was asked for, with our tags and those of others: on the key, but not among what was shown."""
+    parameters = step.operation.parameters
+    asked = from_parameters(parameters)
+    gone = parameters.get(TAGS_REMOVED, ())
+    kept = {name: value for name, value in current.tags.items() if name not in gone}
+    return replace(asked, tags={**kept, **asked.tags, **step.tags})
 
 
 def attributes_of(info: KeyInfo) -> KeyAttributes:
@@ -311,43 +344,43 @@ def _bring_back(step: StepContext, info: KeyInfo) -> Write:
         step.guard_use()
         info = step.provider.recover_key(step.ref)
         step.require_ours(info)
-    _require_all_versions(step)
-    return lambda now: writes.resident(step.key, info, now=now)
+    versions = _all_versions(step)
+    return lambda now: writes.resident(step.key, info, versions, now=now)
 
 
-def _listed(step: StepContext) -> list[KeyRef]:
+def _listed(step: StepContext) -> list[KeyInfo]:
     step.guard()
-    return [info.ref for info in step.provider.list_versions(step.key.name)]
+    return list(step.provider.list_versions(step.key.name))
 
 
 def _versions(step: StepContext) -> list[KeyInfo]:
-    """All versions with their public keys (listings do not carry them)."""
-    known = set(step.key.versions.values_list("version", flat=True))
-    found = []
-    for ref in _listed(step):
+    """All versions as the HSM holds them now, with their public keys, which listings do not carry."""
+    known = {version.version: version for version in step.key.versions.all()}
+    return [_whole(step, info, known.get(info.ref.version or "")) for info in _listed(step)]
+
+
+def _whole(step: StepContext, listed: KeyInfo, recorded: KeyVersion | None) -> KeyInfo:
+    if recorded is None:
         step.guard()
-        found.append(step.provider.describe_key(ref) if ref.version not in known else _recorded(step, ref))
-    return found
-
-
-def _recorded(step: StepContext, ref: KeyRef) -> KeyInfo:
-    version = step.key.versions.get(version=ref.version)
-    return KeyInfo(
-        ref=ref,
-        state=KeyState.ACTIVE,
-        public_key_der=bytes(version.public_key_der),
+        return step.provider.describe_key(listed.ref)
+    return replace(
+        listed,
+        public_key_der=bytes(recorded.public_key_der),
         algorithm=KeyAlgorithm(step.key.algorithm),
-        created_at=version.created_at,
+        created_at=recorded.created_at,
     )
 
 
-def _require_all_versions(step: StepContext) -> None:
-    missing = set(step.key.versions.values_list("version", flat=True)) - {v.version for v in _listed(step)}
-    if missing:
+def _all_versions(step: StepContext) -> list[KeyInfo]:
+    """As :func:`_versions`; StepFailed when one on record is missing."""
+    versions = _versions(step)
+    recorded = set(step.key.versions.values_list("version", flat=True))
+    if missing := recorded - {info.ref.version for info in versions}:
         raise StepFailed(
             f"{len(missing)} version(s) on record did not come back with the backup.",
             residency=Residency.FAULTED,
         )
+    return versions
 
 
 def _opened(step: StepContext, backup: KeyBackup) -> BackupBlob:

@@ -12,6 +12,9 @@ from keys.services.refusals import OperationRefused
 #: Enabled, without dates, without tags of the operators' own.
 PLAIN: Final = KeyAttributes()
 
+#: In an update's parameters: tags that were shown and left out, so that they go; all others stay.
+TAGS_REMOVED: Final = "tags_removed"
+
 _WHY: Final = {
     Validity.DISABLED: "is disabled",
     Validity.NOT_YET_VALID: "is not valid before {start:%Y-%m-%d %H:%M:%S} UTC",

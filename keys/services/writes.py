@@ -15,8 +15,7 @@ def created(
     """The key is in the HSM. It counts as resident only once its backup, where one is owed, is verified."""
     key.recovery_level = info.recovery_level
     key.purgeable = info.purgeable
-    _hold(key, info)
-    _add_versions(key, versions)
+    _take(key, versions)
     _place(key, Residency.RESIDENT if resident else Residency.CREATING, now)
 
 
@@ -27,8 +26,7 @@ def backed_up(
     backup.taken_at = now
     backup.save(force_insert=True)
     key.recovery_level = info.recovery_level
-    _hold(key, info)
-    _add_versions(key, versions)
+    _take(key, versions)
     _save(key, now)
 
 
@@ -52,9 +50,9 @@ def removed(
     now: datetime,
 ) -> None:
     """The key is not live any more: soft-deleted, or gone altogether."""
-    _add_versions(key, versions)
+    _take(key, versions)
     key.scheduled_purge_at = info.scheduled_purge_at if info else None
-    if residency is Residency.FAULTED:
+    if residency is Residency.FAULTED or (residency is Residency.ABSENT and not key.verified_backup_id):
         residency = Residency.PURGED
     _place(key, residency, now)
 
@@ -67,25 +65,29 @@ def purged(key: ManagedKey, *, override_by: str, now: datetime) -> None:
     _place(key, Residency.ABSENT if key.verified_backup_id else Residency.PURGED, now)
 
 
-def resident(key: ManagedKey, info: KeyInfo, *, now: datetime) -> None:
+def resident(key: ManagedKey, info: KeyInfo, versions: Sequence[KeyInfo], *, now: datetime) -> None:
     """The key is live again."""
     key.recovery_level = info.recovery_level or key.recovery_level
     key.purgeable = info.purgeable
     key.scheduled_purge_at = None
-    _hold(key, info)
+    _take(key, versions)
     _place(key, Residency.RESIDENT, now)
 
 
-def rotated(key: ManagedKey, info: KeyInfo, versions: Sequence[KeyInfo], *, now: datetime) -> None:
-    """A version was added; ``info`` describes the newest."""
-    _hold(key, info)
-    _add_versions(key, versions)
+def rotated(key: ManagedKey, versions: Sequence[KeyInfo], *, now: datetime) -> None:
+    """A version was added."""
+    _take(key, versions)
     _place(key, Residency.RESIDENT, now)
 
 
-def updated(key: ManagedKey, info: KeyInfo, *, now: datetime) -> None:
-    """The version has other dates or tags. Older backups lack them, so none is in force any more."""
-    _hold(key, info)
+def updated(key: ManagedKey, versions: Sequence[KeyInfo], *, now: datetime) -> None:
+    """The current version has other dates or tags."""
+    _take(key, versions)
+    backup_outdated(key, now=now)
+
+
+def backup_outdated(key: ManagedKey, *, now: datetime) -> None:
+    """The HSM holds, or may hold, dates or tags that no backup has: none is in force any more."""
     key.verified_backup = None
     _save(key, now)
 
@@ -104,20 +106,37 @@ def faulted(key: ManagedKey, residency: Residency, reason: str, *, now: datetime
     _place(key, residency, now, fault=reason if residency is Residency.FAULTED else "")
 
 
-def _hold(key: ManagedKey, info: KeyInfo) -> None:
-    """Record the current version's dates and tags as the HSM tells them."""
-    key.enabled, key.not_before, key.expires_at = info.enabled, info.not_before, info.expires_at
-    key.tags = own_tags(info.tags)
+def newest(key: ManagedKey, versions: Sequence[KeyInfo]) -> KeyInfo | None:
+    """The version that is, or becomes, the current one on record: the newest of the key's own type."""
+    return max(_of_its_type(key, versions), key=_age, default=None)
 
 
-def _add_versions(key: ManagedKey, versions: Sequence[KeyInfo]) -> None:
-    """Record versions not on record yet; the newest becomes current.
+def _take(key: ManagedKey, versions: Sequence[KeyInfo]) -> None:
+    """Record the versions that the HSM shows, and what it holds for the current one.
 
-    Older backups lack them, so none is the key's verified backup any more.
+    Older backups lack a version or an attribute that was not on record: then none is in force any more.
+    """
+    added, before = _add_versions(key, versions), _attributes(key)
+    for info in versions:
+        if info.ref.version == key.current_version:
+            key.enabled, key.not_before, key.expires_at = info.enabled, info.not_before, info.expires_at
+            key.tags = own_tags(info.tags)
+    if added or _attributes(key) != before:
+        key.verified_backup = None
+
+
+def _attributes(key: ManagedKey) -> tuple[object, ...]:
+    return key.enabled, key.not_before, key.expires_at, key.tags
+
+
+def _add_versions(key: ManagedKey, versions: Sequence[KeyInfo]) -> bool:
+    """Record versions not on record yet, the newest as the current one; whether there were any.
+
+    A version of another type was added outside this console. It is left out: it could not sign as this
+    key does, and the versions on record are untouched by it.
     """
     known = set(key.versions.values_list("version", flat=True))
-    new = [info for info in versions if info.ref.version not in known and info.public_key_der]
-    new.sort(key=_age)
+    new = sorted((info for info in _of_its_type(key, versions) if info.ref.version not in known), key=_age)
     for info in new:
         KeyVersion.objects.create(
             key=key,
@@ -127,7 +146,11 @@ def _add_versions(key: ManagedKey, versions: Sequence[KeyInfo]) -> None:
         )
     if new:
         key.current_version = new[-1].ref.version or ""
-        key.verified_backup = None
+    return bool(new)
+
+
+def _of_its_type(key: ManagedKey, versions: Sequence[KeyInfo]) -> list[KeyInfo]:
+    return [info for info in versions if info.algorithm == key.algorithm and info.public_key_der]
 
 
 def _age(info: KeyInfo) -> tuple[float, str]:

@@ -1,7 +1,7 @@
 """Where a key is after trouble: lost answers, strangers' keys, moved sources, retries, late signatures."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import pytest
@@ -10,7 +10,7 @@ from django.conf import settings
 from audit.models import AuditRecord
 from cryptosources.models import CryptoSource
 from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
-from cryptosources.providers.api import KeyRef, KeySpec, Right
+from cryptosources.providers.api import KeyAttributes, KeyRef, KeySpec, Right
 from cryptosources.providers.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -65,7 +65,7 @@ def test_a_retried_rotation_never_takes_a_strangers_key_for_ours(
     source: CryptoSource, hsm: MemoryHsm, new_key: NewKey, do: Do, clock: Clock, run: Run
 ) -> None:
     key = new_key()
-    hsm.fail_next("rotate", AccessDenied("no right"))
+    hsm.fail_next("create", AccessDenied("no right"))
     failed = do(key, K.ROTATE)
     del hsm.keys["seal-1"]
     provider_for(source=source).create_key(KeySpec("seal-1", KeyAlgorithm.EC_P256, {"owner": "other"}))
@@ -82,7 +82,7 @@ def test_a_version_added_outside_is_recorded_and_needs_a_new_backup(
 ) -> None:
     key = new_key()
     do(key, K.BACKUP)
-    provider_for(source=source).rotate_key(KeyRef("seal-1"))
+    provider_for(source=source).rotate_key(KeySpec("seal-1", KeyAlgorithm.EC_P256))
     do(key, K.DELETE)
     key.refresh_from_db()
     assert key.versions.count() == 2
@@ -98,7 +98,7 @@ def test_a_key_rotated_while_its_operation_failed_can_still_be_backed_up(
 ) -> None:
     key = new_key()
     operation = requests.request_operation(key=key, kind=K.ROTATE, actor=ALICE, now=clock())
-    hsm.fail_next("rotate", OutcomeUnknown("no answer"), after=True)
+    hsm.fail_next("create", OutcomeUnknown("no answer"), after=True)
     operations.perform(operation_id=operation.pk, clock=clock)
     operations.perform(operation_id=operation.pk, clock=clock)
     _switch(source, "inactive")
@@ -106,6 +106,219 @@ def test_a_key_rotated_while_its_operation_failed_can_still_be_backed_up(
     _switch(source, "active")
     assert do(ManagedKey.objects.get(), K.BACKUP).state == OperationState.SUCCEEDED
     assert ManagedKey.objects.get().versions.count() == 2
+
+
+def _stranger(
+    source: CryptoSource,
+    clock: Clock,
+    algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256,
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """Somebody adds a version outside this console, a moment later; its id."""
+    clock.advance(seconds=1)
+    made = provider_for(source=source).rotate_key(KeySpec("seal-1", algorithm, dict(tags or {})))
+    return str(made.ref.version)
+
+
+def test_a_strangers_version_just_before_a_rotation_is_not_taken_for_ours(
+    source: CryptoSource, hsm: MemoryHsm, new_key: NewKey, clock: Clock, run: Run
+) -> None:
+    key = new_key()
+    operation = requests.request_operation(key=key, kind=K.ROTATE, actor=ALICE, now=clock())
+    operations.perform(operation_id=operation.pk, clock=clock)
+    theirs = _stranger(source, clock, tags=hsm.keys["seal-1"].tags)
+    assert run(operation).state == OperationState.SUCCEEDED
+    key.refresh_from_db()
+    assert len(hsm.keys["seal-1"].versions) == 3
+    assert key.current_version == hsm.keys["seal-1"].versions[-1].identifier != theirs
+
+
+def test_a_refused_rotation_that_is_tried_again_takes_no_strangers_version_for_its_own(
+    source: CryptoSource, hsm: MemoryHsm, new_key: NewKey, do: Do, clock: Clock, run: Run
+) -> None:
+    key = new_key()
+    hsm.fail_next("create", AccessDenied("no right"))
+    refused = do(key, K.ROTATE)
+    theirs = _stranger(source, clock, tags=hsm.keys["seal-1"].tags)
+    assert run(_retry(refused, clock)).key.current_version != theirs
+    assert len(hsm.keys["seal-1"].versions) == 3
+
+
+def test_a_rotation_in_doubt_takes_no_strangers_version_for_its_own(
+    source: CryptoSource, hsm: MemoryHsm, new_key: NewKey, clock: Clock, run: Run
+) -> None:
+    key = new_key()
+    operation = requests.request_operation(key=key, kind=K.ROTATE, actor=ALICE, now=clock())
+    operations.perform(operation_id=operation.pk, clock=clock)
+    hsm.fail_next("create", OutcomeUnknown("no answer"))
+    operations.perform(operation_id=operation.pk, clock=clock)
+    _stranger(source, clock, KeyAlgorithm.RSA_2048, hsm.keys["seal-1"].tags)
+    _stranger(source, clock, tags={"owner": "another"})
+    assert run(operation).state == OperationState.SUCCEEDED
+    assert len(hsm.keys["seal-1"].versions) == 4
+
+
+def test_a_rotation_makes_what_the_record_says_not_what_a_stranger_left(
+    source: CryptoSource, hsm: MemoryHsm, new_key: NewKey, do: Do, clock: Clock, run: Run
+) -> None:
+    key = new_key()
+    _stranger(source, clock, KeyAlgorithm.RSA_2048, tags={"owner": "another"})
+    assert do(key, K.ROTATE).state == OperationState.SUCCEEDED
+    made = hsm.keys["seal-1"].versions[-1]
+    assert made.algorithm is KeyAlgorithm.EC_P256
+    assert made.attributes.tags.keys() == {"keymanager-installation", "keymanager-key"}
+    key.refresh_from_db()
+    assert key.current_version == made.identifier
+    assert run(_sign(key, clock)).state == OperationState.SUCCEEDED
+
+
+@pytest.mark.parametrize("kind", [K.BACKUP, K.DELETE])
+def test_a_version_of_another_type_never_becomes_the_current_one(
+    kind: OperationKind, source: CryptoSource, new_key: NewKey, do: Do, clock: Clock
+) -> None:
+    key = new_key()
+    theirs = _stranger(source, clock, KeyAlgorithm.RSA_2048, tags={"owner": "another"})
+    assert do(key, kind).state == OperationState.SUCCEEDED
+    before = key.current_version
+    key.refresh_from_db()
+    assert key.current_version == before != theirs
+    assert key.versions.count() == 1
+    assert key.tags == {}
+
+
+def test_a_full_key_is_not_rotated_and_says_so(
+    hsm: MemoryHsm, new_key: NewKey, do: Do, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keys.services.steps.MOST_VERSIONS", 2)
+    key = new_key()
+    do(key, K.ROTATE)
+    refused = do(key, K.ROTATE)
+    assert refused.state == OperationState.FAILED
+    assert "The key has 2 versions" in refused.error
+    assert len(hsm.keys["seal-1"].versions) == 2
+
+
+def test_a_key_deleted_just_before_its_rotation_is_on_record_as_deleted(
+    source: CryptoSource, new_key: NewKey, clock: Clock, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = new_key()
+    provider = provider_for(source=source)
+    rotate = provider.rotate_key
+
+    def rotate_too_late(spec: KeySpec) -> object:
+        provider.delete_key(KeyRef(spec.name))
+        return rotate(spec)
+
+    monkeypatch.setattr(provider, "rotate_key", rotate_too_late)
+    asked = requests.request_operation(key=key, kind=K.ROTATE, actor=ALICE, now=clock())
+    assert run(asked).state == OperationState.FAILED
+    key.refresh_from_db()
+    assert key.where is R.DELETED
+
+
+# --- What an update leaves -----------------------------------------------------------------------------
+
+
+def _update(key: ManagedKey, clock: Clock, **attributes: object) -> KeyOperation:
+    wanted = KeyAttributes(**attributes)  # type: ignore[arg-type]  # as the test names them
+    return requests.request_update(key=key, attributes=wanted, actor=ALICE, now=clock())
+
+
+@pytest.mark.parametrize("theirs_is_ours_by_type", [True, False])
+def test_an_update_changes_the_version_that_the_record_then_calls_current(
+    theirs_is_ours_by_type: bool,
+    source: CryptoSource,
+    hsm: MemoryHsm,
+    new_key: NewKey,
+    clock: Clock,
+    run: Run,
+) -> None:
+    key = new_key()
+    _stranger(source, clock, KeyAlgorithm.EC_P256 if theirs_is_ours_by_type else KeyAlgorithm.RSA_2048)
+    run(_update(key, clock, enabled=False))
+    key.refresh_from_db()
+    held = {version.identifier: version.attributes.enabled for version in hsm.keys["seal-1"].versions}
+    assert (key.enabled, held[key.current_version]) == (False, False)
+    assert sum(held.values()) == 1
+    newest = hsm.keys["seal-1"].versions[-1].identifier
+    assert (key.current_version == newest) is theirs_is_ours_by_type
+
+
+def test_a_version_added_while_the_key_was_away_is_found_when_it_comes_back(
+    source: CryptoSource, new_key: NewKey, do: Do, clock: Clock
+) -> None:
+    key = new_key()
+    do(key, K.BACKUP)
+    do(key, K.DELETE)
+    provider_for(source=source).recover_key(KeyRef("seal-1"))
+    theirs = _stranger(source, clock)
+    do(key, K.RECOVER)
+    key.refresh_from_db()
+    assert key.current_version == theirs
+    assert key.verified_backup is None
+
+
+def test_a_half_kept_update_is_on_record_and_no_backup_counts(
+    source: CryptoSource, new_key: NewKey, do: Do, clock: Clock, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = new_key()
+    do(key, K.BACKUP)
+    provider = provider_for(source=source)
+    update = provider.update_key
+
+    def without_tags(ref: KeyRef, attributes: KeyAttributes) -> object:
+        ours = {name: value for name, value in attributes.tags.items() if name.startswith("keymanager-")}
+        return update(ref, KeyAttributes(enabled=attributes.enabled, tags=ours))
+
+    monkeypatch.setattr(provider, "update_key", without_tags)
+    key.refresh_from_db()
+    failed = run(_update(key, clock, enabled=False, tags={"a": "b"}))
+    assert failed.state == OperationState.FAILED
+    key.refresh_from_db()
+    assert (key.enabled, key.tags, key.verified_backup) == (False, {}, None)
+    assert key.where is R.RESIDENT
+
+
+def test_an_update_that_ends_in_doubt_voids_the_backup(
+    source: CryptoSource, hsm: MemoryHsm, new_key: NewKey, do: Do, clock: Clock, run: Run
+) -> None:
+    key = new_key()
+    do(key, K.BACKUP)
+    key.refresh_from_db()
+    asked = _update(key, clock, enabled=False)
+    hsm.fail_next("update", OutcomeUnknown("no answer"), after=True)
+    operations.perform(operation_id=asked.pk, clock=clock)
+    _switch(source, "inactive")
+    assert run(asked).state == OperationState.FAILED
+    key.refresh_from_db()
+    assert key.verified_backup is None
+
+
+def test_a_refused_update_leaves_the_backup_in_force(
+    hsm: MemoryHsm, new_key: NewKey, do: Do, clock: Clock, run: Run
+) -> None:
+    key = new_key()
+    do(key, K.BACKUP)
+    hsm.deny(Right.UPDATE)
+    key.refresh_from_db()
+    assert run(_update(key, clock, enabled=False)).state == OperationState.FAILED
+    key.refresh_from_db()
+    assert key.verified_backup is not None
+
+
+def test_an_update_keeps_the_tags_of_others_and_takes_away_what_was_shown(
+    source: CryptoSource, hsm: MemoryHsm, new_key: NewKey, clock: Clock, run: Run
+) -> None:
+    key = new_key()
+    run(_update(key, clock, tags={"shown": "yes", "stays": "yes"}))
+    provider = provider_for(source=source)
+    info = provider.describe_key(KeyRef("seal-1"))
+    provider.update_key(info.ref, KeyAttributes(tags={**info.tags, "owner": "team"}))
+    key.refresh_from_db()
+    run(_update(key, clock, tags={"stays": "yes", "new": "yes"}))
+    key.refresh_from_db()
+    assert key.tags == {"owner": "team", "stays": "yes", "new": "yes"}
+    assert hsm.keys["seal-1"].tags.keys() - key.tags.keys() == {"keymanager-installation", "keymanager-key"}
 
 
 # --- Was it created ---------------------------------------------------------------------------------

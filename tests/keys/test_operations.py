@@ -169,27 +169,28 @@ def test_the_whole_cycle_brings_the_same_key_back(
     assert run(_sign(key, SignatureAlgorithm.ES256, clock)).state == OperationState.SUCCEEDED
 
 
-@pytest.mark.parametrize("right", ["delete", "purge", "restore", "recover", "backup", "rotate"])
+@pytest.mark.parametrize("kind", [K.DELETE, K.PURGE, K.RESTORE, K.RECOVER, K.BACKUP, K.ROTATE])
 def test_a_step_whose_answer_was_lost_is_done_once(
-    right: str, hsm: MemoryHsm, new_key: NewKey, do: Do
+    kind: OperationKind, hsm: MemoryHsm, new_key: NewKey, do: Do
 ) -> None:
     key = new_key()
     do(key, K.BACKUP)
     before = {
-        "purge": [K.DELETE],
-        "recover": [K.DELETE],
-        "restore": [K.DELETE, K.PURGE],
-    }.get(right, [])
-    for kind in before:
-        do(key, kind)
+        K.PURGE: [K.DELETE],
+        K.RECOVER: [K.DELETE],
+        K.RESTORE: [K.DELETE, K.PURGE],
+    }.get(kind, [])
+    for earlier in before:
+        do(key, earlier)
+    right = "create" if kind is K.ROTATE else kind.value
     calls = hsm.calls[right]
     hsm.fail_next(right, OutcomeUnknown("no answer"), after=True)
-    operation = do(key, OperationKind(right))
+    operation = do(key, kind)
     assert operation.state == OperationState.SUCCEEDED, operation.error
-    if right != "backup":  # a second blob does no harm; only the committed one counts
+    if kind is not K.BACKUP:  # a second blob does no harm; only the committed one counts
         assert hsm.calls[right] == calls + 1
-    assert KeyBackup.objects.filter(key=key).count() == (2 if right == "backup" else 1)
-    if right == "rotate":
+    assert KeyBackup.objects.filter(key=key).count() == (2 if kind is K.BACKUP else 1)
+    if kind is K.ROTATE:
         assert len(hsm.keys["seal-1"].versions) == 2
 
 

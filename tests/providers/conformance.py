@@ -375,7 +375,7 @@ class ProviderConformance:
         need(Capability.PURGE)
         need(Capability.ROTATE)
         first = provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256))
-        second = provider.rotate_key(first.ref)
+        second = provider.rotate_key(KeySpec(name, KeyAlgorithm.EC_P256))
         backup = provider.backup_key(KeyRef(name))
         provider.delete_key(first.ref)
         provider.purge_key(first.ref)
@@ -436,7 +436,7 @@ class ProviderConformance:
     ) -> None:
         need(Capability.ROTATE)
         first = provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256))
-        second = provider.rotate_key(first.ref)
+        second = provider.rotate_key(KeySpec(name, KeyAlgorithm.EC_P256))
         assert second.ref.name == name
         assert second.ref.version != first.ref.version
         assert second.public_key_der != first.public_key_der
@@ -451,7 +451,7 @@ class ProviderConformance:
     ) -> None:
         need(Capability.ROTATE)
         with pytest.raises(KeyNotFound):
-            provider.rotate_key(KeyRef(name))
+            provider.rotate_key(KeySpec(name, KeyAlgorithm.EC_P256))
         with pytest.raises(KeyNotFound):
             list(provider.list_versions(name))
 
@@ -534,13 +534,30 @@ class ProviderConformance:
             provider.purge_key(created.ref)
             assert attributes_of(provider.restore_key(backup)) == held
 
-    def test_a_new_version_keeps_the_tags_and_has_no_dates(
+    def test_a_new_version_is_as_it_was_asked_for_whatever_the_one_before_is(
         self, provider: FullProvider, name: str, need: Callable[[Capability], None]
     ) -> None:
         need(Capability.ROTATE)
         provider.create_key(KeySpec(name, KeyAlgorithm.EC_P256, {"use": "seals"}, AN_HOUR_AGO, IN_AN_HOUR))
-        second = provider.rotate_key(KeyRef(name))
-        assert attributes_of(second) == KeyAttributes(tags={"use": "seals"})
+        second = provider.rotate_key(KeySpec(name, KeyAlgorithm.EC_P384, {"use": "tests"}))
+        third = provider.rotate_key(KeySpec(name, KeyAlgorithm.EC_P256, {"use": "seals"}))
+        for info in (second, third):
+            described = provider.describe_key(info.ref)
+            assert (described.ref, described.algorithm) == (info.ref, info.algorithm)
+            assert attributes_of(described) == attributes_of(info)
+        assert (second.algorithm, second.tags) == (KeyAlgorithm.EC_P384, {"use": "tests"})
+        assert third.algorithm is KeyAlgorithm.EC_P256
+        assert attributes_of(third) == KeyAttributes(tags={"use": "seals"})
+
+    def test_a_list_of_versions_tells_the_attributes_of_each(
+        self, provider: FullProvider, name: str, need: Callable[[Capability], None]
+    ) -> None:
+        need(Capability.ROTATE)
+        dated = KeySpec(name, KeyAlgorithm.EC_P256, {"use": "seals"}, AN_HOUR_AGO, IN_AN_HOUR)
+        first = provider.create_key(dated)
+        second = provider.rotate_key(KeySpec(name, KeyAlgorithm.EC_P256))
+        listed = {info.ref: attributes_of(info) for info in provider.list_versions(name)}
+        assert listed == {first.ref: attributes_of(first), second.ref: attributes_of(second)}
 
     # --- Health, closing, showing ---------------------------------------------------------------
 

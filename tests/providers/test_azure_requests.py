@@ -16,6 +16,7 @@ from cryptosources.providers.errors import (
     AccessDenied,
     ConfigurationError,
     KeyAlreadyExists,
+    KeyMismatch,
     KeyNameReserved,
     KeyNotFound,
     OutcomeUnknown,
@@ -34,6 +35,7 @@ VERSION = "a" * 32
 NOT_FOUND = refusal(404, "KeyNotFound", "Key not found: x")
 CONFLICT = refusal(409, "Conflict", "There was a conflict restoring the key")
 KEY = KeyRef("invoices")
+SPEC = KeySpec("invoices", KeyAlgorithm.EC_P256)
 DIGEST = bytes(32)
 
 
@@ -199,15 +201,40 @@ def test_a_version_lost_on_the_way_is_not_asked_for_again(
     live = bundle(key={"kid": kid, "kty": "EC-HSM", "crv": "P-256", "x": x, "y": y})
     server.hsm = [live, Reply(503, ""), Reply(503, "")]
     with pytest.raises(OutcomeUnknown):
-        provider.rotate_key(KEY)
+        provider.rotate_key(SPEC)
     assert server.count("/create", signed_in=True) == 1
 
 
 def test_rotating_an_absent_key_creates_none(server: CannedServer, provider: AzureManagedHsm) -> None:
     server.hsm = [NOT_FOUND]
     with pytest.raises(KeyNotFound):
-        provider.rotate_key(KEY)
+        provider.rotate_key(SPEC)
     assert server.count("/create") == 0
+
+
+def test_a_key_that_vanished_before_its_new_version_is_told_from_a_rotated_one(
+    server: CannedServer, provider: AzureManagedHsm
+) -> None:
+    server.hsm = [bundle(), bundle(), NOT_FOUND]
+    with pytest.raises(KeyMismatch, match=f"a new key of its name was made, with version {VERSION}"):
+        provider.rotate_key(SPEC)
+    assert server.count(f"/{VERSION}", signed_in=True) == 1
+
+
+def test_a_rotation_that_cannot_be_looked_after_is_in_doubt(
+    server: CannedServer, provider: AzureManagedHsm
+) -> None:
+    server.hsm = [bundle(), bundle(), Reply(503, "")]
+    with pytest.raises(OutcomeUnknown):
+        provider.rotate_key(SPEC)
+
+
+def test_a_key_deleted_before_its_new_version_has_none(
+    server: CannedServer, provider: AzureManagedHsm
+) -> None:
+    server.hsm = [bundle(), CONFLICT, NOT_FOUND, bundle(recoveryId="x")]
+    with pytest.raises(KeyNotFound, match="deleted meanwhile"):
+        provider.rotate_key(SPEC)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,10 @@ from cryptosources.providers.errors import (
     AccessDenied,
     ForeignBackup,
     KeyAlreadyExists,
+    KeyMismatch,
     KeyNameReserved,
     KeyNotFound,
+    OutcomeUnknown,
     ProviderError,
     PurgeProtected,
     UnsupportedOperation,
@@ -188,21 +190,22 @@ class AzureManagedHsm:
 
     # --- Rotate and update ----------------------------------------------------------------------
 
-    def rotate_key(self, ref: KeyRef) -> KeyInfo:
-        """KeyNotFound. OutcomeUnknown leaves open whether there is a new version: list them.
+    def rotate_key(self, spec: KeySpec) -> KeyInfo:
+        """KeyNotFound | KeyMismatch. OutcomeUnknown leaves open whether there is a new version: list them.
 
         The service adds a version when an existing name is created again. Its own *rotate* is not used: it
         demands a rotation policy, which would then end versions by itself (*Configure key auto-rotation in
-        Azure Managed HSM*). Tags go on to the new version, dates do not.
+        Azure Managed HSM*). Where the name became free after the look, *create* begins a new key: the
+        version seen before is looked for afterwards.
         """
-        with self._call(Right.CREATE, ref) as hsm:
-            latest = _info(hsm.send("GET", wire.key_path(KeyRef(ref.name))))
-            if latest.algorithm is None:
-                raise UnsupportedOperation(
-                    "The key is of a kind that this console does not make.", operation="rotate", key=ref.name
-                )
-            spec = KeySpec(ref.name, latest.algorithm, latest.tags)
-            return _info(hsm.send("POST", f"keys/{ref.name}/create", wire.create_body(spec)))
+        with self._call(Right.CREATE, KeyRef(spec.name)) as hsm:
+            before = _info(hsm.send("GET", wire.key_path(KeyRef(spec.name))))
+            try:
+                made = _info(hsm.send("POST", f"keys/{spec.name}/create", wire.create_body(spec)))
+            except Conflict as err:
+                raise self._gone_meanwhile(hsm, spec.name, err) from err
+            self._require_still_there(hsm, before.ref, made)
+            return made
 
     def update_key(self, ref: KeyRef, attributes: KeyAttributes) -> KeyInfo:
         """KeyNotFound. The same update twice is the same, so an unknown outcome may be tried again."""
@@ -276,6 +279,38 @@ class AzureManagedHsm:
             code=conflict.code,
             request_id=conflict.request_id,
         )
+
+    def _gone_meanwhile(self, hsm: HsmClient, name: str, conflict: Conflict) -> ProviderError:
+        """KeyNotFound when the key was deleted after it was looked at; the conflict itself otherwise."""
+        if not isinstance(self._explained(hsm, name, conflict), KeyNameReserved):
+            return conflict
+        return KeyNotFound(
+            "The key was deleted meanwhile; it has no new version.",
+            operation=current_call().operation,
+            key=name,
+            code=conflict.code,
+            request_id=conflict.request_id,
+        )
+
+    def _require_still_there(self, hsm: HsmClient, before: KeyRef, made: KeyInfo) -> None:
+        """KeyMismatch when the earlier version is gone; OutcomeUnknown when the HSM does not tell."""
+        try:
+            hsm.send("GET", wire.key_path(before))
+        except KeyNotFound as err:
+            raise KeyMismatch(
+                f"The key vanished while a version was added to it, so a new key of its name was made, with "
+                f"version {made.ref.version}. It is not the key on record: delete it in the HSM.",
+                operation=current_call().operation,
+                key=before.name,
+                request_id=made.request_id,
+            ) from err
+        except ProviderError as err:
+            raise OutcomeUnknown(
+                "A version was added, but the HSM did not tell whether the earlier one is still there.",
+                operation=current_call().operation,
+                key=before.name,
+                request_id=err.request_id,
+            ) from err
 
     def _is_protected(self, hsm: HsmClient, name: str) -> bool:
         try:
