@@ -13,7 +13,7 @@ from typing import Final
 from django.utils import timezone
 
 from audit.models import AuditRecord
-from audit.search import Cursor, Search, everything
+from audit.search import Cursor, Search, everything, settled
 from audit.services import Actor, Outcome, record
 from audit.wording import action_words
 
@@ -74,7 +74,7 @@ def _written(search: Search, before: Cursor, form: Format, actor: Actor, details
     try:
         if form is Format.CSV:
             yield _BYTE_ORDER_MARK + _csv_line(COLUMNS)
-        for batch in everything(search, before=before):
+        for batch in everything(settled(search), before=before):
             rows = [_row(stored) for stored in batch]
             yield "".join(_LINES[form](row) for row in rows)
             written += len(rows)

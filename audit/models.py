@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from django.db import models
 
@@ -23,6 +23,9 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REFUSED = "refused"
+
+
+_UNHAPPY: Final = (Outcome.FAILED.value, Outcome.REFUSED.value)
 
 
 class OperationOf(models.Func):
@@ -87,7 +90,9 @@ class AuditRecord(models.Model):
             models.Index(fields=("subject_id", "at"), name="audit_subject_at"),
             models.Index(fields=("actor_identifier", "at"), name="audit_actor_at"),
             models.Index(fields=("action", "at"), name="audit_action_at"),
-            models.Index(OperationOf("details"), name="audit_operation"),
+            models.Index(OperationOf("details"), "at", name="audit_operation_at"),
+            # What went wrong is little among what went well, and is what people look for.
+            models.Index(fields=("at",), name="audit_unhappy_at", condition=models.Q(outcome__in=_UNHAPPY)),
         ]
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ from audit.export import CONTENT_TYPES, Format, export
 from audit.facts import facts, subject_url
 from audit.forms import SearchForm, told
 from audit.models import AuditRecord
-from audit.search import COUNTED, BadCursor, Cursor, Page, Search, count, find
+from audit.search import COUNTED, BadCursor, Cursor, Page, Search, count, find, settled
 from audit.wording import WHO, subject_kind, subject_of_slug
 
 VIEW_RECORDS = "audit.view_auditrecord"
@@ -94,9 +94,10 @@ def export_records(request: HttpRequest) -> HttpResponseBase:
 
 
 def _found(request: HttpRequest, search: Search) -> dict[str, Any]:
-    page = find(search, before=_cursor(request))
+    wanted = settled(search)
+    page = find(wanted, before=_cursor(request))
     first = "before" not in request.GET
-    total = count(search) if first else None
+    total = count(wanted) if first else None
     return {
         "records": page.records,
         "search": search,

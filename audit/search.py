@@ -6,7 +6,7 @@ meanwhile shift nothing. Text is looked for in so many records at a time: a page
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Final, Self
 from uuid import UUID
@@ -74,8 +74,8 @@ class Search:
     """What to look for; an empty field does not narrow.
 
     ``action`` is a whole action, or the first part of its name for all of its group. ``subject`` is a slug of
-    audit.wording and ``identifier`` one subject of that kind. Days count in the console's time zone, and
-    both ends belong to it.
+    audit.wording and ``identifier`` one subject of that kind; ``operation`` is one operation. Days count in
+    the console's time zone, and both ends belong to it.
     """
 
     text: str = ""
@@ -85,6 +85,7 @@ class Search:
     by: str = ""
     subject: str = ""
     identifier: str = ""
+    operation: str = ""
     since: date | None = None
     until: date | None = None
 
@@ -95,6 +96,8 @@ class Search:
     def records(self) -> Records:
         """Everything that fits but for the text, newest first."""
         records = AuditRecord.objects.filter(self._fits()).order_by("-at", "-pk")
+        if self.operation:
+            records = _of_operation(records, self.operation)
         if self.since:
             records = records.filter(at__gte=_midnight(self.since))
         if self.until:
@@ -128,18 +131,34 @@ class Page:
     searched_to: datetime | None = None
 
 
+def settled(search: Search) -> Search:
+    """The search to hand to all of the others: text that identifies a subject or an operation narrows to it.
+
+    It is asked here once. Each question is one equality in the order of its own index: PostgreSQL takes both
+    together, or without the order, for a reason to read the whole table.
+    """
+    identifier = _identifier(search.text)
+    if not identifier:
+        return search
+    newest_first = AuditRecord.objects.order_by("-at")
+    if not search.identifier and newest_first.filter(subject_id=identifier).first():
+        return replace(search, text="", identifier=identifier)
+    if not search.operation and _of_operation(newest_first, identifier).first():
+        return replace(search, text="", operation=identifier)
+    return search
+
+
 def find(search: Search, *, before: Cursor | None = None, size: int = PAGE, window: int = WINDOW) -> Page:
     """One page of at most ``size`` records, looking for text in ``window`` of them."""
-    records, text = _narrowed(search)
+    records = search.records()
     if before:
         records = before.older(records)
-    return _find_text(records, text, size, window) if text else _cut(records, size)
+    return _find_text(records, search.text, size, window) if search.text else _cut(records, size)
 
 
 def count(search: Search) -> int | None:
     """How many fit, counted up to COUNTED + 1; None for text, which would mean looking everywhere."""
-    records, text = _narrowed(search)
-    return None if text else records.order_by()[: COUNTED + 1].count()
+    return None if search.text else search.records().order_by()[: COUNTED + 1].count()
 
 
 def everything(search: Search, *, before: Cursor | None = None) -> Iterator[Sequence[AuditRecord]]:
@@ -167,15 +186,8 @@ def _cut(records: Records, size: int) -> Page:
     return Page(found[:size], Cursor.of(found[size - 1]) if len(found) > size else None)
 
 
-def _narrowed(search: Search) -> tuple[Records, str]:
-    """What indices find, and the text that is still to be looked for in it."""
-    identifier = _identifier(search.text)
-    if identifier:
-        named = Q(subject_id=identifier) | Q(of_operation=identifier)
-        exact = search.records().alias(of_operation=OperationOf("details")).filter(named)
-        if exact.exists():
-            return exact, ""
-    return search.records(), search.text
+def _of_operation(records: Records, operation: str) -> Records:
+    return records.alias(of_operation=OperationOf("details")).filter(of_operation=operation)
 
 
 def _identifier(text: str) -> str:
