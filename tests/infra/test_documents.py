@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
 
 from cryptosources.forms import SourceForm
 from cryptosources.providers.api import Right
 from cryptosources.providers.azure import rights
+from keymanager.console import ROOMS
 from keymanager.roles import ROLES
 from keys import wording
 from tests.infra import reference
@@ -151,6 +154,29 @@ def test_words_in_italics_are_words_of_the_console(file: Path) -> None:
 def test_a_word_that_no_page_says_is_found() -> None:
     assert italics("Press *Make it so…, now* and **not this**.") == {"Make it so", "now"}
     assert "make it so" not in said_by_the_console()
+
+
+#: A list of the console, as the navigation calls it, and the button that the manual says to press there.
+PRESSED = re.compile(r"\*(" + "|".join(room.label for room in ROOMS) + r")\*,\s+\*([^*]+)\*")
+
+
+def buttons(page: str) -> set[str]:
+    """The words of a page's buttons, and of its links that look like buttons."""
+    found = re.findall(r'<(a|button)\b[^>]*class="btn\b[^>]*>(.*?)</\1>', page, re.DOTALL)
+    return {" ".join(re.sub(r"<[^>]+>", "", inside).split()) for _, inside in found}
+
+
+@pytest.mark.django_db
+def test_a_button_that_the_manual_presses_is_on_that_page(admin_client: Client) -> None:
+    said = {pair for file in DOCUMENTS for pair in PRESSED.findall(prose(file.read_text()))}
+    assert ("Keys", "Generate keys") in said
+    pages = {room.label: reverse(room.url_name) for room in ROOMS}
+    missing = {
+        (label, button)
+        for label, button in said
+        if button not in buttons(admin_client.get(pages[label]).content.decode())
+    }
+    assert missing == set()
 
 
 def table_words(heading: str) -> set[str]:
