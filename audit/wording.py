@@ -162,6 +162,7 @@ DETAILS: Final = {
     "changes": "Changed",
     "address": "Address",
     "account": "Account",
+    "repeats": "More of these from this address",
     "until": "Until",
     "format": "Format",
     "records": "Records",

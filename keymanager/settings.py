@@ -173,7 +173,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_USERNAME_CALLABLE = "keymanager.sign_in.veiled_name"
-AXES_CLIENT_IP_CALLABLE = "keymanager.sign_in.client_address"
+AXES_CLIENT_IP_CALLABLE = "keymanager.sign_in.counted_address"
 AXES_LOCKOUT_CALLABLE = "keymanager.sign_in.locked_page"
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "csrfmiddlewaretoken", "next"]
 # The audit record holds what happened: no second log, and no second place to look at it.

@@ -2,7 +2,11 @@
 
 People type passwords into the field for the user name. So what is typed there is stored nowhere: django-axes
 counts under a keyed hash of it, and the record of a failure names the account if there is one, and nothing if
-there is none. A lock holds for one name at one address: nobody is locked out by a stranger elsewhere.
+there is none. A lock holds for one name at one address: nobody is locked out by a stranger elsewhere. An IPv6
+network of 64 bits counts as one address, for whoever has one address of it has them all.
+
+The record can never be cleaned, so strangers add little to it: a name that is locked adds nothing, and names
+that are nobody's add one record a minute for each address (ADR 0014).
 """
 
 import math
@@ -10,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from importlib import import_module
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 from axes.models import AccessAttempt
@@ -24,9 +28,11 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
-from audit.services import Actor, Outcome, record
+from audit.services import Actor, AuditRecord, Outcome, record
 
 DOOR: Final = Actor.system("sign-in")
+#: How often failures of unknown accounts are recorded, for each address.
+UNKNOWN_EVERY: Final = timedelta(minutes=1)
 
 
 # --- What django-axes asks (its settings name these) ----------------------------------------------
@@ -39,16 +45,9 @@ def veiled_name(request: HttpRequest | None, credentials: Mapping[str, Any] | No
     return _veil(str(typed))
 
 
-def client_address(request: HttpRequest) -> str | None:
-    """Where the request comes from: what the TLS proxy saw, if there is one; None when nobody knows."""
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.BEHIND_TLS_PROXY else ""
-    # Proxies append, so only the last entry is our own proxy's word.
-    for text in (forwarded.rpartition(",")[2], request.META.get("REMOTE_ADDR", "")):
-        try:
-            return str(ip_address(text.strip()))
-        except ValueError:
-            continue
-    return None
+def counted_address(request: HttpRequest) -> str | None:
+    """The address that failures are counted under."""
+    return _counted(client_address(request))
 
 
 def locked_page(
@@ -58,6 +57,37 @@ def locked_page(
     minutes = math.ceil(settings.AXES_COOLOFF_TIME / timedelta(minutes=1))
     context = {"minutes": minutes, "failures": settings.AXES_FAILURE_LIMIT}
     return render(request, "people/locked.html", context, status=429)
+
+
+# --- Addresses ------------------------------------------------------------------------------------
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """Where the request comes from: what the TLS proxy saw, if there is one; None when nobody knows."""
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.BEHIND_TLS_PROXY else ""
+    # Proxies append, so only the last entry is our own proxy's word.
+    for text in (forwarded.rpartition(",")[2], request.META.get("REMOTE_ADDR", "")):
+        try:
+            return str(_parsed(text.strip()))
+        except ValueError:
+            continue
+    return None
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address:
+    """Of ``address``, ``address:port`` (IPv4), ``[address]`` or ``[address]:port``; ValueError."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    address = ip_address(text)
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _counted(address: str | None) -> str | None:
+    """An IPv4 address itself, the first address of an IPv6 address's network."""
+    parsed = ip_address(address) if address else None
+    return str(IPv6Address(int(parsed) >> 64 << 64)) if isinstance(parsed, IPv6Address) else address
 
 
 # --- Locks ----------------------------------------------------------------------------------------
@@ -125,16 +155,40 @@ def _signed_out(request: HttpRequest, user: User | None, **_: Any) -> None:
 
 def _failed(credentials: Mapping[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
     """Runs after django-axes has counted. While a name is locked it looks at no attempt and counts none:
-    these are not recorded either, or anybody could fill the record; the lock says it once.
+    these are not recorded either; the lock says it once.
     """
     locked = getattr(request, "axes_locked_out", False)
     if locked and getattr(request, "axes_failures_since_start", None) is None:
         return
     now, person = timezone.now(), _account(credentials)
-    _record("person.sign_in", DOOR, person, Outcome.FAILED, request=request, now=now)
+    _record_failure("person.sign_in", person, Outcome.FAILED, request=request, details={}, now=now)
     if locked:
         until = {"until": (now + settings.AXES_COOLOFF_TIME).isoformat()}
-        _record("person.lock", DOOR, person, request=request, details=until, now=now)
+        _record_failure("person.lock", person, Outcome.SUCCEEDED, request=request, details=until, now=now)
+
+
+def _record_failure(
+    action: str,
+    person: User | None,
+    outcome: Outcome,
+    *,
+    request: HttpRequest | None,
+    details: Mapping[str, object],
+    now: datetime,
+) -> None:
+    """Whoever tries unknown names has any number of them: their first one in a minute stands for all."""
+    if person is None:
+        if _said_lately(action, client_address(request) if request else None, now):
+            return
+        details = {**details, "repeats": "not recorded for one minute"}
+    _record(action, DOOR, person, outcome, request=request, details=details, now=now)
+
+
+def _said_lately(action: str, address: str | None, now: datetime) -> bool:
+    """Was this recorded of an unknown account there within the minute?"""
+    lately = AuditRecord.objects.filter(action=action, subject_id="", at__gt=now - UNKNOWN_EVERY).order_by()
+    seen = lately.values_list("details__address", flat=True)
+    return _counted(address) in map(_counted, seen)
 
 
 def _account(credentials: Mapping[str, Any]) -> User | None:

@@ -70,7 +70,7 @@ def test_what_is_typed_as_a_user_name_is_stored_nowhere() -> None:
     for _ in range(4):
         enter(Client(), name=typed, password="x")
     failed = ("person.sign_in", "failed", "sign-in", "unknown account")
-    assert recorded() == [failed, failed, failed, ("person.lock", "succeeded", "sign-in", "unknown account")]
+    assert recorded() == [failed, ("person.lock", "succeeded", "sign-in", "unknown account")]
     assert AccessAttempt.objects.exists()
     assert typed not in everything_stored()
 
@@ -82,6 +82,34 @@ def test_a_switched_off_account_is_told_apart_in_the_record_only(ada: User) -> N
     told = [answer.context["form"].non_field_errors() for answer in (refused, unknown)]
     assert told[0] == told[1]
     assert AuditRecord.objects.get(subject_name="ada").details["account"] == "switched off"
+
+
+def test_strangers_fill_no_record_by_trying_ever_new_names(ada: User) -> None:
+    for number in range(20):
+        enter(Client(), name=f"nobody {number}")
+    first = AuditRecord.objects.get(action="person.sign_in")
+    assert first.details["repeats"] == "not recorded for one minute"
+    enter(Client(), name="somebody", REMOTE_ADDR=ELSEWHERE)
+    enter(Client())
+    assert recorded()[1:] == [
+        ("person.sign_in", "failed", "sign-in", "unknown account"),
+        ("person.sign_in", "failed", "sign-in", "ada"),
+    ]
+
+
+def test_strangers_are_recorded_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = timezone.now()
+    for seconds in (0, 59, 60):
+        monkeypatch.setattr("keymanager.sign_in.timezone.now", lambda at=now + timedelta(seconds=seconds): at)
+        enter(Client(), name=f"nobody {seconds}")
+    times = AuditRecord.objects.order_by("pk").values_list("at", flat=True)
+    assert list(times) == [now, now + timedelta(minutes=1)]
+
+
+def test_a_network_of_strangers_is_one_stranger() -> None:
+    for number in range(5):
+        enter(Client(), name=f"nobody {number}", REMOTE_ADDR=f"2001:db8::{number + 1}")
+    assert AuditRecord.objects.get().details["address"] == "2001:db8::1"
 
 
 def everything_stored() -> str:
@@ -148,6 +176,20 @@ def test_changing_the_browser_does_not_help(ada: User) -> None:
     assert answer.status_code == 429
 
 
+def test_an_ipv6_network_is_one_address_and_the_record_keeps_the_full_one(ada: User) -> None:
+    answers = [enter(Client(), REMOTE_ADDR=f"2001:db8::{number}") for number in range(1, 4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert AuditRecord.objects.filter(details__address="2001:db8::3", action="person.lock").exists()
+    assert locked_until(person=ada, now=timezone.now()) is not None
+    assert enter(Client(), password=PASSWORD, REMOTE_ADDR="2001:db8:0:1::1").status_code == 302
+
+
+def test_the_port_that_a_proxy_adds_is_no_other_address(ada: User, settings: Settings) -> None:
+    settings.BEHIND_TLS_PROXY = True
+    answers = [enter(Client(), HTTP_X_FORWARDED_FOR=f"{ELSEWHERE}:{5000 + number}") for number in range(3)]
+    assert answers[-1].status_code == 429
+
+
 def test_few_failures_at_many_addresses_are_no_lock(ada: User) -> None:
     for number in range(6):
         enter(Client(), REMOTE_ADDR=f"203.0.113.{number}")
@@ -187,6 +229,10 @@ def test_the_command_unlocks(ada: User) -> None:
         (True, "", "127.0.0.1", "127.0.0.1"),
         (True, "unknown", "127.0.0.1", "127.0.0.1"),
         (True, "2001:DB8::1", "127.0.0.1", "2001:db8::1"),
+        (True, f"{ELSEWHERE}:443", "127.0.0.1", ELSEWHERE),
+        (True, "[2001:db8::1]:443", "127.0.0.1", "2001:db8::1"),
+        (True, "[2001:db8::1]", "127.0.0.1", "2001:db8::1"),
+        (True, f"::ffff:{ELSEWHERE}", "127.0.0.1", ELSEWHERE),
         (False, "", "", None),
     ],
 )
