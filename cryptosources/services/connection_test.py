@@ -177,8 +177,9 @@ def upkeep(*, now: datetime) -> None:
 
 
 def _close_stopped(tests: models.QuerySet[ConnectionTest], now: datetime) -> None:
-    for test in tests.filter(state=State.RUNNING, claim_expires_at__lt=now):
-        test_rows.close(test, WORKER_STOPPED, now)
+    silent = models.Q(claim_expires_at__lt=now)
+    for test in tests.filter(silent, state=State.RUNNING):
+        test_rows.close(test, WORKER_STOPPED, now, still=silent)
 
 
 def progress_note(*, test: ConnectionTest, now: datetime) -> str:

@@ -93,9 +93,12 @@ def wake_removals(source: CryptoSource, now: datetime) -> None:
     waiting.filter(claim_token__isnull=True).update(due_at=now, not_before=None, attempts=0)
 
 
-def close(test: ConnectionTest, problem: str, now: datetime) -> None:
-    """End a test that did not come to a result; nothing happens when it moved on meanwhile."""
-    same = ConnectionTest.objects.filter(pk=test.pk, state=test.state)
+def close(test: ConnectionTest, problem: str, now: datetime, *, still: models.Q | None = None) -> None:
+    """End a test that did not come to a result; nothing happens when it moved on meanwhile.
+
+    ``still``: what must be true of its row besides.
+    """
+    same = ConnectionTest.objects.filter(still or models.Q(), pk=test.pk, state=test.state)
     with transaction.atomic():
         if same.update(state=State.FAILED, problem=problem, finished_at=now):
             record_end(test, Outcome.FAILED, now, problem=problem)
