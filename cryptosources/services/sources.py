@@ -24,7 +24,13 @@ from cryptosources.errors import (
     SourceInUse,
     TestKeyOwed,
 )
-from cryptosources.models import FRIENDLY_NAME_LENGTH, CryptoSource, SourceStatus, protecting_relations
+from cryptosources.models import (
+    FRIENDLY_NAME_LENGTH,
+    ConnectionTest,
+    CryptoSource,
+    SourceStatus,
+    protecting_relations,
+)
 from cryptosources.rules import Columns, check
 from cryptosources.services import throw_away
 from cryptosources.services.gate import require_licensed, require_usable
@@ -47,6 +53,7 @@ __all__ = (
     "deactivate",
     "delete_source",
     "find_by_name",
+    "is_tested",
     "keys_of",
     "require_usable",
     "suggested_name",
@@ -59,6 +66,8 @@ _PURGE_PROTECTED: Final = (
     "This HSM has purge protection, as the last connection test found: nobody can remove a key before its "
     "retention ends, so keys cannot be restored for the next signature."
 )
+#: What a connection test tests. A change of anything else, such as a rename, leaves its result true.
+_TESTED: Final = frozenset({*rules.AIMING_FIELDS, "sign_in_method", "sealed_secret", "backup_restore"})
 _SWITCHED: Final = {
     SourceStatus.ACTIVE: "source.activated",
     SourceStatus.INACTIVE: "source.deactivated",
@@ -219,8 +228,11 @@ def update_source(
 
 
 def _require_same_hsm(source: CryptoSource, changes: Mapping[str, object]) -> None:
-    """Keys live in the HSM where they were made: another address would make them seem gone."""
-    if "dns_name" in changes and throw_away.owed(source).exists():
+    """Keys live in the HSM where they were made: another address would make them seem gone.
+
+    Remains of a throw-away key too: their row is looked at again on the day the HSM drops them.
+    """
+    if "dns_name" in changes and source.throw_away_keys.exists():
         raise InvalidSource({"dns_name": [str(TestKeyOwed(source.friendly_name, "moved to another HSM"))]})
     keys = keys_of(source_id=source.pk) if "dns_name" in changes else 0
     if keys:
@@ -245,7 +257,8 @@ def _at_revision(source_id: uuid.UUID, revision: int, name: str) -> CryptoSource
 
 def _write(source: CryptoSource, changes: Mapping[str, object], actor: Actor, now: datetime) -> None:
     """Conditional update; brings ``source`` up to date. Raises ``EditConflict`` | ``InvalidSource``."""
-    mine = CryptoSource.objects.filter(pk=source.pk, revision=source.revision)
+    revision = source.revision
+    mine = CryptoSource.objects.filter(pk=source.pk, revision=revision)
     values = {**changes, "updated_at": now, "updated_by": actor.name}
     try:
         with transaction.atomic():
@@ -257,6 +270,19 @@ def _write(source: CryptoSource, changes: Mapping[str, object], actor: Actor, no
     source.refresh_from_db()
     if not changed:
         raise EditConflict(source.friendly_name, source.updated_by)
+    if not changes.keys() & _TESTED:
+        _keep_tests(source, revision)
+
+
+def _keep_tests(source: CryptoSource, revision: int) -> None:
+    """What was tested at ``revision`` is still the same: the tests speak for the present one, too."""
+    source.tests.filter(source_revision=revision).update(source_revision=source.revision)
+
+
+def is_tested(source: CryptoSource) -> bool:
+    """Has a test come to its end since anything that matters to it was changed?"""
+    ended = source.tests.filter(state=ConnectionTest.State.FINISHED)
+    return ended.filter(source_revision=source.revision).exists()
 
 
 def activate(*, source_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
@@ -283,6 +309,7 @@ def _switch(source_id: uuid.UUID, status: SourceStatus, actor: Actor, now: datet
         if source is None:
             raise SourceGone("The crypto source")
         if changed:
+            _keep_tests(source, source.revision - 1)
             _record(_SWITCHED[status], source, actor, now, {})
     return bool(changed)
 
