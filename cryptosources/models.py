@@ -37,15 +37,45 @@ class SignInMethod(models.TextChoices):
     CLIENT_SECRET = "client_secret", _("Client secret")
 
 
+class LastTest(models.TextChoices):
+    """What the newest test that came to its end still says about its source, the worst first."""
+
+    FAILED = "failed", _("failed")
+    REFUSED = "refused", _("healthy, then refused")
+    CHANGED = "changed", _("changed since the last test")
+    NEVER = "never", _("never")
+    HEALTHY = "healthy", _("healthy")
+
+
 class CryptoSourceQuerySet(models.QuerySet["CryptoSource"]):
     def with_last_test(self) -> Self:
-        """Annotate ``last_test_at`` and ``last_test_healthy``: the newest test that came to its end."""
+        """Annotate ``last_test_at``, when the newest test came to its end, and ``last_test``, a
+        :class:`LastTest`: a test speaks no longer for a source that was changed after it, nor is that one
+        healthy to which a sign-in or a right was refused after it."""
         finished = ConnectionTest.objects.filter(
             source=models.OuterRef("pk"), state=ConnectionTest.State.FINISHED
         ).order_by("-finished_at")
+        refusals = consequences.refusals()
         return self.annotate(
             last_test_at=models.Subquery(finished.values("finished_at")[:1]),
-            last_test_healthy=models.Subquery(finished.values("healthy")[:1]),
+            _test_revision=models.Subquery(finished.values("source_revision")[:1]),
+            _test_healthy=models.Subquery(finished.values("healthy")[:1]),
+            **{f"_refused_{room}_at": told for room, told in refusals.items()},
+        ).annotate(
+            last_test=models.Case(
+                models.When(last_test_at__isnull=True, then=models.Value(LastTest.NEVER)),
+                models.When(_test_revision__lt=models.F("revision"), then=models.Value(LastTest.CHANGED)),
+                models.When(_test_healthy=False, then=models.Value(LastTest.FAILED)),
+                *(
+                    models.When(
+                        **{f"_refused_{room}_at__gt": models.F("last_test_at")},
+                        then=models.Value(LastTest.REFUSED),
+                    )
+                    for room in refusals
+                ),
+                default=models.Value(LastTest.HEALTHY),
+                output_field=models.CharField(),
+            )
         )
 
     def with_keys(self) -> Self:
@@ -246,6 +276,11 @@ class ConnectionTest(models.Model):
     def is_over(self) -> bool:
         return self.state in (self.State.FINISHED, self.State.FAILED)
 
+    @property
+    def is_outdated(self) -> bool:
+        """What was tested has been changed since (see :mod:`cryptosources.services.sources`)."""
+        return self.source_revision is not None and self.source_revision < self.source.revision
+
     def claim_expired(self, now: datetime) -> bool:
         """Running, and its worker has been silent longer than a worker can live."""
         return (
@@ -275,8 +310,9 @@ class ThrowAwayKey(models.Model):
     """A key that a connection test made for itself, owed to the HSM's owner until it is gone.
 
     The row is committed before the HSM is asked to create the key and removed when the key is proven to
-    be gone, so a row means: there may be such a key. ``step`` is what comes next. A claim that expired
-    means that a worker died: then the step is REMOVE, never the next of the cycle.
+    be gone, so a row means: there may be such a key; ``public_key_der`` is None until it is known to be.
+    ``step`` is what comes next. A claim that expired means that a worker died: then the step is REMOVE,
+    never the next of the cycle.
 
     ``in_doubt_until``: the HSM was asked to create or restore the key, and may not know it everywhere yet;
     until then *not found* proves nothing. ``remains_until``: the key is deleted and protected from being

@@ -18,7 +18,6 @@ from typing import Final
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import transaction
 
-from audit.services import Outcome
 from cryptosources.errors import CycleRefused, SourceError
 from cryptosources.models import PURGE_PROTECTION, ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
 from cryptosources.providers.advice import AGAIN, next_thing
@@ -87,7 +86,9 @@ def begin(*, test: ConnectionTest, now: datetime) -> bool:
         return False
     try:
         with transaction.atomic():
-            source = CryptoSource.objects.select_for_update().get(pk=test.source_id)
+            source = CryptoSource.objects.select_for_update().filter(pk=test.source_id).first()
+            if source is None:
+                raise TestLost
             if source.revision != test.source_revision:
                 raise CycleRefused("The source was changed while it was tested.")
             require_usable(source=source, now=now)
@@ -157,8 +158,6 @@ def _advance(held: Held) -> None:
         with transaction.atomic():
             test_rows.renew(test, held.clock())
             test_rows.store_step(test, step)
-            if held.row.step == CycleStep.CREATE and step.outcome is StepOutcome.PASSED:
-                throw_away.record_about(held, "source.test_key.created", Outcome.SUCCEEDED)
             _hand_on(held, test, step, refused)
     except TestLost:  # somebody ended the test: the key must go all the same
         with transaction.atomic():
@@ -233,7 +232,7 @@ def _create(held: Held) -> str:
     held.may_appear()
     spec = KeySpec(held.row.name, KeyAlgorithm.EC_P256, throw_away.tags_of(held.row))
     info = held.provider.create_key(spec)
-    held.appeared(public_key_der=info.public_key_der)
+    held.created(info)
     if not info.purgeable:
         raise StepRefused(
             f"This HSM has purge protection, as the new key shows ({info.recovery_level}). The key is "

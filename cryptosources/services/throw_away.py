@@ -111,6 +111,12 @@ class Held:
         """The request was answered; another region may go on not knowing the key for a while."""
         self.write(in_doubt_until=self.clock() + SETTLED, **changes)
 
+    def created(self, info: KeyInfo) -> None:
+        """The key is known to be there, or to have been: on record with its public key."""
+        with transaction.atomic():
+            self.appeared(public_key_der=info.public_key_der or b"")
+            record_about(self, "source.test_key.created", Outcome.SUCCEEDED)
+
     def purge(self) -> None:
         """Purge the deleted key. The HSM had it, so nothing that makes it is still on its way."""
         self.guard()
@@ -131,11 +137,12 @@ class Held:
         send_on_commit(self.row.pk)
 
     def forget(self) -> None:
-        """The key is gone: so is what is owed. Raises ``ClaimLost``."""
+        """The key is gone, or never was: so is what is owed. Raises ``ClaimLost``."""
         gone, _ = ThrowAwayKey.objects.filter(pk=self.row.pk, claim_token=self.token).delete()
         if not gone:
             raise ClaimLost
-        record_about(self, "source.test_key.removed", Outcome.SUCCEEDED)
+        if self.row.public_key_der is not None:
+            record_about(self, "source.test_key.removed", Outcome.SUCCEEDED)
 
 
 def claim(key_id: uuid.UUID, clock: Callable[[], datetime]) -> Held | None:
@@ -229,6 +236,8 @@ def _remove_from_hsm(held: Held) -> _Left:
             "tags",
             "Look at that key. When it is not needed, remove it at the HSM; this note then goes by itself.",
         )
+    if held.row.public_key_der is None:
+        held.created(info)
     if info.state is KeyState.ACTIVE:
         held.guard()
         held.provider.delete_key(held.ref)
@@ -305,7 +314,7 @@ def _step(outcome: StepOutcome, detail: str, code: str = "", remedy: str = "") -
 
 
 def _keep(held: Held, left: _Left) -> None:
-    first = held.row.attempts == 0
+    first = not held.row.problem
     held.rest(
         until=left.due_at,
         step=CycleStep.REMOVE,
@@ -362,7 +371,7 @@ def claim_lost(held: Held) -> None:
         "claim_token": None,
         "claim_expires_at": None,
     }
-    known = {"source_id": row.source_id, "name": row.name, "created_at": row.created_at}
+    known = {name: getattr(row, name) for name in ("source_id", "name", "created_at", "public_key_der")}
     ThrowAwayKey.objects.update_or_create(pk=row.pk, defaults=owed, create_defaults=owed | known)
 
 

@@ -20,6 +20,7 @@ from cryptosources.services import connection_test, key_cycle, throw_away
 from cryptosources.services.connections import provider_for
 from tests.cryptosources.conftest import InstallLicence
 from tests.cryptosources.factories import azure_settings, make_source, memory_settings
+from tests.cryptosources.finished import OBJECT_ID
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("sealing_keys")]
 
@@ -111,7 +112,7 @@ def test_a_refused_cycle_is_2_and_says_why() -> None:
 def test_missing_rights_come_with_their_repair(monkeypatch: pytest.MonkeyPatch, licensed: None) -> None:
     make_source(azure_settings())
     steps = [
-        HealthStep("token", "Sign-in", StepOutcome.PASSED, facts={"object_id": "22222222-3333-4444-5555-666666666666"}),
+        HealthStep("token", "Sign-in", StepOutcome.PASSED, facts={"object_id": OBJECT_ID}),
         HealthStep("right:keys/sign/action", "Right: sign", StepOutcome.FAILED, "No.", "AccessDenied"),
     ]
     monkeypatch.setattr(connection_test, "provider_for", lambda **_: _Answers(steps))
@@ -121,7 +122,7 @@ def test_missing_rights_come_with_their_repair(monkeypatch: pytest.MonkeyPatch, 
     assert "Microsoft.KeyVault/managedHsm/keys/sign/action" in role["dataActions"]
     define, assign = output.splitlines()[-2:]
     assert define.endswith("--hsm-name contoso --role-definition @key-manager-role.json")
-    assert f'--role "{role["roleName"]}" --assignee-object-id 22222222-3333' in assign
+    assert f'--role "{role["roleName"]}" --assignee-object-id {OBJECT_ID} ' in assign
     code, output, _ = check("Contoso HSM", "--json")
     assert json.loads(output)["missing_rights"] == ["Microsoft.KeyVault/managedHsm/keys/sign/action"]
 

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from cryptosources.errors import InvalidSource
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
 from cryptosources.providers.api import HealthStep, Right, StepOutcome
 from cryptosources.providers.config import MemoryConfig
@@ -17,10 +18,17 @@ from cryptosources.providers.errors import (
     Throttled,
 )
 from cryptosources.providers.memory import MemoryHsm, MemoryProvider
-from cryptosources.services import connection_test, connections, key_cycle, throw_away
+from cryptosources.services import (
+    connection_test,
+    connections,
+    key_cycle,
+    sources,
+    test_rows,
+    throw_away,
+)
 from cryptosources.services.connections import provider_for
 from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
-from tests.cryptosources.factories import ACTOR, NOW, make_source
+from tests.cryptosources.factories import ACTOR, NOW, azure_settings, make_source
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("sealing_keys", "sent")]
 State = ConnectionTest.State
@@ -392,3 +400,132 @@ def test_remains_that_the_hsm_drops_late_are_looked_at_with_growing_pauses(
         clock.now = due_at
     assert pauses == [10, 20, 40, 80]
     assert the_key().remains_until == until
+
+
+# --- What is on record -------------------------------------------------------------------------------
+
+
+def test_a_key_that_was_never_made_is_not_recorded_as_removed(source: CryptoSource, clock: Clock) -> None:
+    begin(source, clock)
+    sources.deactivate(source_id=source.pk, actor=ACTOR, now=NOW)
+    step_on(clock)
+    step_on(clock)
+    assert not ThrowAwayKey.objects.exists()
+    assert records("source.test_key.created") == records("source.test_key.removed") == []
+
+
+def test_a_key_is_recorded_as_created_though_its_test_was_ended_meanwhile(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = begin(source, clock)
+    create = MemoryProvider.create_key
+
+    def slow(self: MemoryProvider, spec: Any) -> Any:
+        ConnectionTest.objects.filter(pk=test.pk).update(state=State.FAILED, problem="x", finished_at=NOW)
+        return create(self, spec)
+
+    monkeypatch.setattr(MemoryProvider, "create_key", slow)
+    step_on(clock)
+    upkeep(clock)
+    assert records("source.test_key.created") == records("source.test_key.removed") == ["succeeded"]
+
+
+def test_a_create_without_an_answer_is_recorded_when_the_key_is_seen(
+    source: CryptoSource, clock: Clock
+) -> None:
+    begin(source, clock)
+    hsm = hsm_of(source)
+    hsm.fail_next("create", OutcomeUnknown("No answer came.", code="TIMEOUT"), after=True)
+    hsm.deny(Right.DELETE)
+    step_on(clock)
+    assert records("source.test_key.created") == []
+    step_on(clock)
+    assert records("source.test_key.created") == ["succeeded"]
+    hsm.allow(Right.DELETE)
+    clock.move(minutes=1)
+    upkeep(clock)
+    assert records("source.test_key.created") == records("source.test_key.removed") == ["succeeded"]
+
+
+def test_a_key_left_after_an_error_of_ours_is_on_record(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(source, clock)
+    step_on(clock)
+    monkeypatch.setattr(key_cycle, "signature_is_valid", Mock(side_effect=ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        step_on(clock)
+    hsm_of(source).deny(Right.DELETE)
+    for _ in range(2):
+        clock.move(minutes=1)
+        upkeep(clock)
+    assert the_key().problem
+    assert records("source.test_key.left") == ["failed"]
+
+
+# --- The test and the source meanwhile ----------------------------------------------------------------
+
+
+def test_a_claim_renewed_at_the_last_moment_keeps_its_test(
+    source: CryptoSource, clock: Clock, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = begin(source, clock)
+    clock.move(seconds=settings.CLAIM_SECONDS + 1)
+    close = test_rows.close
+
+    def renewed_first(row: ConnectionTest, *given: Any, **named: Any) -> None:
+        test_rows.renew(test, clock())
+        close(row, *given, **named)
+
+    monkeypatch.setattr(test_rows, "close", renewed_first)
+    connection_test.upkeep(now=clock())
+    test.refresh_from_db()
+    assert test.state == State.RUNNING
+
+
+def test_a_source_deleted_while_it_was_tested_ends_the_test(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why_not = key_cycle._why_not_begun
+
+    def deleted_first(test: ConnectionTest) -> str:
+        reason = why_not(test)
+        sources.delete_source(source_id=source.pk, actor=ACTOR, now=NOW)
+        return reason
+
+    monkeypatch.setattr(key_cycle, "_why_not_begun", deleted_first)
+    test = connection_test.request_test(source=source, actor=ACTOR, now=clock(), full_cycle=True)
+    connection_test.run_test(test_id=test.pk, clock=clock)
+    assert not CryptoSource.objects.exists()
+    assert not ThrowAwayKey.objects.exists()
+
+
+def test_a_source_changed_while_it_was_tested_is_not_used(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rights that were just found are those of other settings."""
+    health = MemoryProvider.check_health
+
+    def changed_meanwhile(self: MemoryProvider, **given: Any) -> Any:
+        yield from health(self, **given)
+        CryptoSource.objects.filter(pk=source.pk).update(revision=source.revision + 1)
+
+    monkeypatch.setattr(MemoryProvider, "check_health", changed_meanwhile)
+    test = begin(source, clock)
+    assert "changed while it was tested" in cycle_steps(test)[key_cycle.NOT_BEGUN]["detail"]
+    assert (test.state, test.healthy) == (State.FINISHED, False)
+    assert not ThrowAwayKey.objects.exists()
+
+
+@pytest.mark.usefixtures("licensed")
+def test_remains_keep_a_source_at_its_hsm_but_do_not_keep_the_source() -> None:
+    source = make_source(azure_settings())
+    source.throw_away_keys.create(
+        name="km-test-1", created_at=NOW, due_at=NOW, remains_until=NOW + timedelta(days=9)
+    )
+    moved = azure_settings(dns_name="other.managedhsm.azure.net")
+    with pytest.raises(InvalidSource, match="throw-away key"):
+        sources.update_source(
+            source_id=source.pk, based_on=source.revision, entered=moved, actor=ACTOR, now=NOW
+        )
+    sources.delete_source(source_id=source.pk, actor=ACTOR, now=NOW)
