@@ -9,6 +9,7 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -113,6 +114,11 @@ class PersonAdmin(_UserAdmin):
         until = locked_until(person=person, now=timezone.now()) if person else None
         context = {"locked_until": until, **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """The new password and its record stand or fall together."""
+        with transaction.atomic():
+            return super().user_change_password(request, id, form_url)
 
     def unlock_view(self, request: HttpRequest, person_id: int) -> HttpResponse:
         """Let a person try again who is locked out after failed sign-ins."""
