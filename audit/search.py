@@ -95,7 +95,7 @@ class Search:
 
     def records(self) -> Records:
         """Everything that fits but for the text, newest first."""
-        records = AuditRecord.objects.filter(self._fits()).order_by("-at", "-pk")
+        records: Records = AuditRecord.objects.filter(self._fits()).order_by("-at", "-pk")
         if self.operation:
             records = _of_operation(records, self.operation)
         if self.since:

@@ -8,6 +8,7 @@ from django.contrib.auth.forms import (
     PasswordChangeForm,
     UserChangeForm,
 )
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models import Model, Q
@@ -40,12 +41,14 @@ def is_administrator(person: User) -> bool:
 
 
 def others_administer(person: User) -> bool:
-    """Is there another administrator who may sign in? Holds a lock until the transaction ends, so that two
+    """Is there another administrator who can sign in? Holds a lock until the transaction ends, so that two
     people who take the role from each other at the same time do not both succeed.
     """
     list(Group.objects.select_for_update().filter(name=ADMINISTRATOR_ROLE))
     administer = Q(is_superuser=True) | Q(groups__name=ADMINISTRATOR_ROLE)
-    return User.objects.filter(administer, is_active=True).exclude(pk=person.pk).exists()
+    no_password = Q(password="") | Q(password__startswith=UNUSABLE_PASSWORD_PREFIX)
+    enter = User.objects.filter(is_active=True, is_staff=True).exclude(no_password)
+    return enter.filter(administer).exclude(pk=person.pk).exists()
 
 
 class RolesField(_ModelMultipleChoiceField):

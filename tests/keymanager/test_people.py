@@ -1,17 +1,20 @@
 """People: roles in words, the last administrator stays, and every change is recorded."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 from axes.models import AccessAttempt
 from django.contrib.auth.models import Group, User
+from django.db import connection, connections
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from audit.models import AuditRecord
 from keymanager.people import LAST_ADMINISTRATOR
-from keymanager.roles import PURPOSES, RIGHTS, ROLES, rights_by_role
+from keymanager.roles import PURPOSES, RIGHTS, ROLES, rights_by_role, sync_roles
 
 LIST = "/auth/user/"
 PASSWORD = "a long and good password"
@@ -80,6 +83,37 @@ def test_the_last_administrator_keeps_the_role(client: Client, ada: User) -> Non
     assert ada.groups.filter(name="administrator").exists()
 
 
+@pytest.mark.parametrize("missing", [{"is_staff": False}, {"password": "!"}, {"password": ""}], ids=str)
+def test_an_administrator_who_cannot_enter_does_not_count(
+    client: Client, ada: User, missing: dict[str, Any]
+) -> None:
+    ben = make("ben", "administrator")
+    User.objects.filter(pk=ben.pk).update(**missing)
+    assert change(client, ada, "operator").context["adminform"].form.errors["groups"] == [LAST_ADMINISTRATOR]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite lets one write at a time")
+@pytest.mark.django_db(transaction=True)
+def test_two_administrators_who_demote_each_other_at_once_leave_one() -> None:
+    sync_roles()
+    people = [make("ada", "administrator"), make("ben", "administrator")]
+    together = Barrier(2, timeout=20)
+
+    def demote(acting: User, other: User) -> int:
+        try:
+            client = Client()
+            client.force_login(acting)
+            together.wait()
+            return int(change(client, other, "operator").status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(demote, people, reversed(people)))
+    assert codes.count(302) == 1
+    assert User.objects.filter(groups__name="administrator").count() == 1
+
+
 def test_nobody_switches_off_their_own_account(client: Client, ada: User) -> None:
     make("ben", "administrator")
     answer = change(client, ada, "administrator", active=False)
@@ -128,6 +162,20 @@ def test_setting_somebodys_password_is_recorded(client: Client) -> None:
     stored = AuditRecord.objects.get(action="person.password")
     assert (stored.actor_name, stored.subject_name) == ("ada", "ben")
     assert new not in str(stored.details)
+
+
+def test_a_password_without_a_record_is_not_set(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("keymanager.admin.record_password", fail)
+    ben, new = make("ben", "operator"), "another long password"
+    with pytest.raises(RuntimeError):
+        client.post(
+            f"/auth/user/{ben.pk}/password/", {"password1": new, "password2": new, "set-password": "1"}
+        )
+    ben.refresh_from_db()
+    assert ben.check_password(PASSWORD)
 
 
 def test_an_administrator_unlocks(client: Client, settings: Settings) -> None:
