@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from cryptosources.providers.algorithms import SignatureAlgorithm
 from cryptosources.providers.api import KeyAttributes
 from keys.attributes import Validity
-from keys.lifecycle import OperationKind, OperationState, Residency, Step
+from keys.lifecycle import NAME_FREE, OperationKind, OperationState, Residency, Step
 from keys.models import KeyBackup, KeyOperation, ManagedKey
 
 
@@ -205,6 +205,22 @@ def validity(key: ManagedKey, now: datetime) -> Words:
             return Words(f"expires in {days_left(_given(key.expires_at) - now)}", "warn")
         case Validity.VALID:
             return Words(f"until {day(key.expires_at)}" if key.expires_at else "no end", "")
+
+
+def validity_in_full(key: ManagedKey, now: datetime) -> SafeString:
+    """Whether the key may sign now, and its dates to the minute."""
+    if key.where in NAME_FREE:
+        return badge(Words("over", ""))
+    words, told = validity(key, now), dates(key.not_before, key.expires_at)
+    if not words.badge:
+        return badge(Words(told or words.text, ""))
+    return format_html('{} <span class="quiet">{}</span>', badge(Words(words.text, words.badge)), told)
+
+
+def dates(start: datetime | None, end: datetime | None) -> str:
+    """``from 3 Feb 2027, 12:00, until 10 Dec 2027, 12:00``; empty for none."""
+    given = [(word, at) for word, at in (("from", start), ("until", end)) if at]
+    return ", ".join(f"{word} {date_format(timezone.localtime(at), 'j M Y, H:i')}" for word, at in given)
 
 
 def attributes(held: KeyAttributes) -> str:

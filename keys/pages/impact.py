@@ -7,6 +7,7 @@ from django.db.models import Max, Q, Sum
 
 from keys.lifecycle import OperationKind
 from keys.models import KeyBackup, ManagedKey
+from keys.wording import dates
 
 #: Days over which recent use is counted, today included.
 RECENT_DAYS = 30
@@ -21,6 +22,7 @@ class Impact:
     verified: KeyBackup | None
     recent_signatures: int
     last_used: date | None
+    dates_left_behind: str
     undo: str
     for_good: bool
 
@@ -47,6 +49,7 @@ def impact_of(key: ManagedKey, kind: OperationKind, *, now: datetime) -> Impact:
         verified=verified,
         recent_signatures=use["recent"],
         last_used=use["last"],
+        dates_left_behind=_dates_left_behind(key, kind),
         undo=_undo(kind, verified),
         for_good=kind is OperationKind.PURGE and verified is None,
     )
@@ -57,12 +60,17 @@ def recent_start(now: datetime) -> date:
     return now.astimezone(UTC).date() - timedelta(days=RECENT_DAYS - 1)
 
 
+def _dates_left_behind(key: ManagedKey, kind: OperationKind) -> str:
+    """A rotation's new version starts without dates."""
+    return dates(key.not_before, key.expires_at) if kind is OperationKind.ROTATE else ""
+
+
 def _undo(kind: OperationKind, verified: KeyBackup | None) -> str:
     if kind is OperationKind.ROTATE:
         return (
             "Nothing takes a version away again. Earlier versions stay in the HSM, "
             "and their signatures keep verifying. The new version has the key's tags, is enabled, "
-            "and has no validity dates: set them afterwards, if you want any."
+            "and has no validity dates."
         )
     restore = "Restore puts the key back from its verified backup" if verified else ""
     if kind is OperationKind.PURGE:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from keys import wording
-from keys.lifecycle import OperationKind, OperationState, Step
+from keys.lifecycle import OperationKind, OperationState, Residency, Step
 from keys.models import KeyOperation
 from keys.pages.key import download
 from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, live, needs, render
@@ -100,12 +100,23 @@ def _context(request: HttpRequest, operation: KeyOperation, *, now: datetime) ->
         "done": wording.ACTS[operation.what].done,
         "can_retry": can_retry(operation),
         "may_operate": request.user.has_perm(OPERATE_KEYS),
+        "dates_left_behind": _dates_left_behind(operation),
         "signature": signature,
         "verify_url": _verify_url(operation, signature) if signature else "",
         "signature_text": signature.text(form, encoding) if signature else "",
         "form": form,
         "encoding": encoding,
     }
+
+
+def _dates_left_behind(operation: KeyOperation) -> str:
+    """What dates the key had before this rotation; empty once it has dates again."""
+    key = operation.key
+    rotated = operation.what is OperationKind.ROTATE and operation.state == OperationState.SUCCEEDED
+    if not rotated or key.where is not Residency.RESIDENT or key.not_before or key.expires_at:
+        return ""
+    given = (operation.parameters.get(name) for name in ("not_before", "expires_at"))
+    return wording.dates(*(datetime.fromisoformat(at) if at else None for at in given))
 
 
 def _verify_url(operation: KeyOperation, signature: SignatureView) -> str:

@@ -56,6 +56,12 @@ def new_operation(
     )
 
 
+def dates_of(key: ManagedKey) -> dict[str, object]:
+    """The current version's dates in an operation's row, ISO 8601: a rotation leaves them behind."""
+    dates = {"not_before": key.not_before, "expires_at": key.expires_at}
+    return {name: at.isoformat() for name, at in dates.items() if at}
+
+
 def shown(parameters: Mapping[str, object]) -> dict[str, object]:
     """What of the parameters belongs in the audit record: not the digest, it may identify a document."""
     return {

@@ -31,6 +31,11 @@ def validity_badge(key: ManagedKey) -> SafeString:
     return wording.badge(wording.validity(key, timezone.now()))
 
 
+@register.filter
+def validity_in_full(key: ManagedKey) -> SafeString:
+    return wording.validity_in_full(key, timezone.now())
+
+
 @register.simple_tag
 def names_in_words(names: list[str]) -> str:
     """What several counted names will be, and how long the HSM takes for them."""

@@ -1,6 +1,6 @@
 """Backup, rotation, deletion, recovery, purge and restore from a key's page."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
@@ -210,3 +210,17 @@ def test_purge_protection_is_explained_and_the_button_is_not_there(
     assert _offered(operator, key) == {"recover"}
     answer = operator.post(key_url(key, "purge/"), {"typed_name": key.name}, follow=True)
     assert "nobody can purge a deleted key" in answer.content.decode()
+
+
+def test_two_backups_of_one_minute_are_told_apart(operator: Client, new_key: NewKey, do: Do) -> None:
+    key = new_key()
+    for second in (7, 42):
+        do(key, K.BACKUP)
+        key.backups.filter(taken_at__gt=datetime(2026, 3, 1, tzinfo=UTC)).update(
+            taken_at=datetime(2026, 2, 3, 12, 0, second, tzinfo=UTC),
+            verified_at=datetime(2026, 2, 3, 12, 0, second + 1, tzinfo=UTC),
+        )
+    page = text_of(operator.get(key_url(key, "delete/")))
+    for told in ("12:00:07", "12:00:42", "12:00:43"):
+        assert told in page
+    assert "12:00:42" in text_of(operator.get(key_url(key))).partition('id="backups"')[0]

@@ -1,6 +1,7 @@
 """Dates, enabled state and tags on the pages: asked for, changed, shown, obeyed."""
 
-from datetime import datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
@@ -119,3 +120,76 @@ def test_only_operators_change_validity(sign_in: SignIn, new_key: NewKey, role: 
     assert client.get(key_url(key, "update/")).status_code == 403
     assert client.post(key_url(key, "update/"), {}).status_code == 403
     assert not KeyOperation.objects.filter(kind="update").exists()
+
+
+# --- Each date once, and what a rotation does to them -----------------------------------------------
+
+START, END = datetime(2026, 2, 3, 12, 0, tzinfo=UTC), datetime(2099, 12, 10, 12, 0, tzinfo=UTC)
+
+
+def _dated(key: ManagedKey) -> ManagedKey:
+    ManagedKey.objects.filter(pk=key.pk).update(not_before=START, expires_at=END)
+    return key
+
+
+def _fact(page: str, label: str) -> str:
+    """What stands beside that label, without markup."""
+    found = re.search(rf"<dt>{label}</dt><dd>(.*?)</dd>", page, flags=re.DOTALL)
+    assert found, f"no {label}"
+    return " ".join(re.sub(r"<[^>]+>", " ", found[1]).split())
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "told"),
+    [
+        (None, END, "until 10 Dec 2099, 12:00"),
+        (START, END, "from 3 Feb 2026, 12:00, until 10 Dec 2099, 12:00"),
+        (END, None, "not yet valid from 10 Dec 2099, 12:00"),
+        (None, START, "expired until 3 Feb 2026, 12:00"),
+        (None, None, "no end"),
+    ],
+)
+def test_a_keys_page_tells_each_date_once(
+    operator: Client, new_key: NewKey, start: datetime | None, end: datetime | None, told: str
+) -> None:
+    key = new_key()
+    ManagedKey.objects.filter(pk=key.pk).update(not_before=start, expires_at=end)
+    assert _fact(text_of(operator.get(key_url(key))), "Validity") == told
+
+
+def test_a_rotation_says_before_that_it_drops_the_dates(operator: Client, new_key: NewKey) -> None:
+    key = new_key()
+    page = text_of(operator.get(key_url(key, "rotate/")))
+    assert _fact(page, "Validity") == "no end"
+    assert "The new version has no dates" not in page
+    page = text_of(operator.get(key_url(_dated(key), "rotate/")))
+    assert _fact(page, "Validity") == "from 3 Feb 2026, 12:00, until 10 Dec 2099, 12:00"
+    notice = page.partition("message-warning")[2].partition("</section>")[0]
+    assert "The new version has no dates." in notice
+    assert "from 3 Feb 2026, 12:00, until 10 Dec 2099, 12:00" in notice
+    assert "The new version has no dates" not in text_of(operator.get(key_url(key, "delete/")))
+
+
+def test_a_rotation_says_afterwards_that_it_dropped_the_dates(
+    operator: Client, sign_in: SignIn, new_key: NewKey, run: Run
+) -> None:
+    key = _dated(new_key())
+    operation = run(asked(operator.post(key_url(key, "rotate/"))))
+    address = f"/keys/keyoperation/{operation.pk}/"
+    page = text_of(operator.get(address))
+    assert "The new version has no dates." in page
+    assert "until 10 Dec 2099, 12:00" in page
+    link = f'href="{key_url(key, "update/")}">Change validity and tags</a>'
+    assert link in page
+    assert link not in text_of(sign_in("auditor").get(address))
+    ManagedKey.objects.filter(pk=key.pk).update(expires_at=END)
+    assert "The new version has no dates." not in text_of(operator.get(address))
+
+
+def test_a_rotation_of_a_key_without_dates_says_nothing_of_them(
+    operator: Client, new_key: NewKey, run: Run
+) -> None:
+    operation = run(asked(operator.post(key_url(new_key(), "rotate/"))))
+    page = text_of(operator.get(f"/keys/keyoperation/{operation.pk}/"))
+    assert operation.state == "succeeded"
+    assert "no dates" not in page
