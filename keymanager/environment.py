@@ -504,9 +504,11 @@ RESEND_SECONDS = LADDER.add(
         default=5.0,
         unit="seconds",
         readers=EVERY_PROCESS,
-        meaning="After so long an operation whose message seems lost is sent again, next after twice "
-        "as long. Beat looks every second for what is due, and that often for connection tests.",
-        wrong="Too small: needless load. Too large: what was interrupted waits longer.",
+        meaning="An operation whose message no worker has taken is sent again after so long, then after "
+        "twice as long, at most five minutes. Beat looks for connection tests and throw-away keys that are "
+        "due after each such time; for operations every second, or as often where this is shorter.",
+        wrong="Too small: needless load. Too large: a lost message and an interrupted test wait longer. "
+        "Pauses and the keys of a batch do not depend on it.",
     )
 )
 MAX_ATTEMPTS = LADDER.add(
