@@ -5,16 +5,20 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from cryptosources.errors import InvalidSource
 from cryptosources.models import ConnectionTest, CryptoSource, CycleStep, ThrowAwayKey
-from cryptosources.providers.api import HealthStep, Right, StepOutcome
+from cryptosources.providers.algorithms import KeyAlgorithm
+from cryptosources.providers.api import HealthStep, KeySpec, Right, StepOutcome
 from cryptosources.providers.config import MemoryConfig
 from cryptosources.providers.errors import (
     AuthenticationFailed,
+    ForeignBackup,
     KeyNotFound,
     OutcomeUnknown,
     ProviderUnavailable,
+    PurgeProtected,
     Throttled,
 )
 from cryptosources.providers.memory import MemoryHsm, MemoryProvider
@@ -529,3 +533,104 @@ def test_remains_keep_a_source_at_its_hsm_but_do_not_keep_the_source() -> None:
             source_id=source.pk, based_on=source.revision, entered=moved, actor=ACTOR, now=NOW
         )
     sources.delete_source(source_id=source.pk, actor=ACTOR, now=NOW)
+
+
+# --- The removal's own branches -----------------------------------------------------------------------
+
+
+def made_and_left(source: CryptoSource) -> ThrowAwayKey:
+    """A key in the HSM whose removal is due."""
+    row = left_behind(source, public_key_der=b"public")
+    provider_for(source=source).create_key(KeySpec(row.name, KeyAlgorithm.EC_P256, throw_away.tags_of(row)))
+    return row
+
+
+def test_a_removal_that_takes_too_long_is_tried_again(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_and_left(source)
+    with monkeypatch.context() as slow:
+        slow.setattr(MemoryProvider, "delete_key", Mock(side_effect=SoftTimeLimitExceeded))
+        step_on(clock)
+    row = the_key()
+    assert "longer than a task may" in row.problem
+    assert row.due_at == row.not_before == clock() + timedelta(seconds=5)
+    clock.move(seconds=5)
+    step_on(clock)
+    assert not hsm_of(source).keys
+
+
+def test_a_purge_refused_by_protection_names_the_day(source: CryptoSource, clock: Clock) -> None:
+    """The key itself did not tell that this HSM has purge protection."""
+    made_and_left(source)
+    hsm = hsm_of(source)
+    hsm.fail_next("purge", PurgeProtected("Purge protection is on.", code="PurgeProtected"))
+    step_on(clock)
+    row = the_key()
+    assert row.remains_until is not None
+    assert f"{row.remains_until:%d %B %Y}" in row.problem
+    assert row.due_at == row.remains_until
+    assert hsm.calls["purge"] == 1
+
+
+def test_a_backup_that_is_not_one_is_not_relied_on(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = begin(source, clock)
+    advance_to(CycleStep.BACK_UP, clock)
+    foreign = ForeignBackup("The backup is malformed.", code="ForeignBackup")
+    monkeypatch.setattr(MemoryProvider, "check_backup", Mock(side_effect=foreign))
+    step_on(clock)
+    row = the_key()
+    assert (row.step, row.sealed_backup) == (CycleStep.REMOVE, None)
+    test.refresh_from_db()
+    assert cycle_steps(test)["cycle:back_up"]["code"] == "ForeignBackup"
+
+
+def test_a_backup_is_not_kept_with_a_key_that_is_left(source: CryptoSource, clock: Clock) -> None:
+    begin(source, clock)
+    advance_to(CycleStep.DELETE, clock)
+    assert the_key().sealed_backup
+    hsm_of(source).deny(Right.DELETE)
+    step_on(clock)
+    step_on(clock)
+    assert the_key().problem
+    assert the_key().sealed_backup is None
+
+
+@pytest.mark.parametrize("call", ["delete_key", "purge_key"])
+def test_the_claim_outlasts_every_call(
+    source: CryptoSource, clock: Clock, settings: Any, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """It is renewed directly before each request, however long the ones before took."""
+    made_and_left(source)
+    describe, carry_out, ends = MemoryProvider.describe_key, getattr(MemoryProvider, call), []
+
+    def slow(self: MemoryProvider, ref: Any) -> Any:
+        clock.move(seconds=settings.CLAIM_SECONDS - 1)
+        return describe(self, ref)
+
+    def watched(self: MemoryProvider, ref: Any) -> Any:
+        ends.append(the_key().claim_expires_at)
+        return carry_out(self, ref)
+
+    monkeypatch.setattr(MemoryProvider, "describe_key", slow)
+    monkeypatch.setattr(MemoryProvider, call, watched)
+    removal_began = clock()
+    step_on(clock)
+    first_look_ended = removal_began + timedelta(seconds=settings.CLAIM_SECONDS - 1)
+    assert ends == [first_look_ended + timedelta(seconds=settings.CLAIM_SECONDS)]
+
+
+def test_a_test_whose_claim_is_lost_begins_no_cycle(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upkeep took its worker for dead: no key is made for a test that is over."""
+
+    def ended_meanwhile(test: ConnectionTest) -> str:
+        ConnectionTest.objects.filter(pk=test.pk).update(state=State.FAILED, problem="x", finished_at=NOW)
+        return ""
+
+    monkeypatch.setattr(key_cycle, "_why_not_begun", ended_meanwhile)
+    begin(source, clock)
+    assert not ThrowAwayKey.objects.exists()
