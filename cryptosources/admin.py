@@ -20,7 +20,7 @@ from cryptosources.web import allowed, page_url
 from cryptosources.wording import (
     INACTIVE_STOPS,
     expiry_badge,
-    health_badge,
+    last_test_badge,
     status_badge,
 )
 
@@ -91,7 +91,7 @@ class CryptoSourceAdmin(_ModelAdmin):
             _expiry,
             _keys,
             _resident,
-            _last_check,
+            _last_test,
             _acts_cell(request),
         )
 
@@ -119,7 +119,7 @@ def _status_cell(request: HttpRequest) -> Cell:
     return cell
 
 
-@admin.display(description="Key expires", ordering="secret_expires_on")
+@admin.display(description="Key (client secret) expires", ordering="secret_expires_on")
 def _expiry(source: CryptoSource) -> SafeString:
     context = {"source": source, "badge": expiry_badge(source, timezone.localdate())}
     return render_to_string("cryptosources/cell_expiry.html", context)
@@ -135,10 +135,10 @@ def _resident(source: Any) -> str:
     return f"{source.resident_keys:,}"
 
 
-@admin.display(description="Last check", ordering="last_test_at")
-def _last_check(source: Any) -> SafeString:
-    context = {"at": source.last_test_at, "badge": health_badge(source.last_test_healthy)}
-    return render_to_string("cryptosources/cell_last_check.html", context)
+@admin.display(description="Last test", ordering="last_test_at")
+def _last_test(source: Any) -> SafeString:
+    context = {"at": source.last_test_at, "badge": last_test_badge(source.last_test)}
+    return render_to_string("cryptosources/cell_last_test.html", context)
 
 
 def _acts_cell(request: HttpRequest) -> Cell:

@@ -41,6 +41,7 @@ class Consequence:
 Teller = Callable[["CryptoSource", datetime], Iterable[Consequence]]
 _tellers: Final[dict[str, Teller]] = {}
 _residents: Final[dict[str, Callable[[], "Expression"]]] = {}
+_refusals: Final[dict[str, Callable[[], "Expression"]]] = {}
 
 
 def register(room: str, teller: Teller) -> None:
@@ -53,6 +54,11 @@ def register_residents(room: str, expression: Callable[[], "Expression"]) -> Non
     _residents[room] = expression
 
 
+def register_refusals(room: str, expression: Callable[[], "Expression"]) -> None:
+    """Let a room tell when a sign-in or a right was last refused to it: a time over ``OuterRef("pk")``."""
+    _refusals[room] = expression
+
+
 def of(source: "CryptoSource", now: datetime) -> list[Consequence]:
     """Everything that depends on the source, room by room."""
     return [consequence for teller in _tellers.values() for consequence in teller(source, now)]
@@ -61,6 +67,11 @@ def of(source: "CryptoSource", now: datetime) -> list[Consequence]:
 def resident_counts() -> list["Expression"]:
     """One expression a room, to be added up."""
     return [expression() for expression in _residents.values()]
+
+
+def refusals() -> dict[str, "Expression"]:
+    """The last refusal (a time, or NULL) as each room met it."""
+    return {room: expression() for room, expression in _refusals.items()}
 
 
 def stopping(consequences: Iterable[Consequence]) -> list[Consequence]:

@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from cryptosources.models import LastTest
 from cryptosources.wording import ExpiryZone, zone_days, zone_words
 
 _ASSUMED: Final = "assumed"
@@ -46,16 +47,9 @@ class LastTestFilter(SimpleListFilter):
     title = "last test"
     parameter_name = "last_test"
 
-    _RESULTS: Final = {"healthy": True, "failed": False, "never": None}
-
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(value, value) for value in self._RESULTS]
+        return [(choice.value, str(choice.label)) for choice in LastTest]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         wanted = self.value()
-        if wanted not in self._RESULTS:
-            return queryset
-        result = self._RESULTS[wanted]
-        if result is None:
-            return queryset.filter(last_test_healthy__isnull=True)
-        return queryset.filter(last_test_healthy=result)
+        return queryset.filter(last_test=wanted) if wanted in LastTest.values else queryset

@@ -1,7 +1,7 @@
 """The console's pages of one crypto source. Each checks a permission and calls one service."""
 
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -31,7 +31,8 @@ from cryptosources.web import (
 from cryptosources.wording import INACTIVE_STOPS, expiry_badge, health_badge, status_badge
 from licensing.services import FeatureNotLicensed
 
-EARLIER_TESTS = 10
+EARLIER_TESTS: Final = 10
+TEST_NEXT: Final = "Test its connection next."
 
 
 # --- The page of a source -----------------------------------------------------------------------
@@ -110,7 +111,7 @@ def _new(request: HttpRequest, *, cloned_from: CryptoSource | None) -> HttpRespo
     if request.method == "POST" and form.is_valid():
         source = _create(request, form)
         if source is not None:
-            return _saved(request, source, f"“{source}” was created. Test its connection next.")
+            return _saved(request, source, f"“{source}” was created. {TEST_NEXT}")
     title = f"Clone {cloned_from}" if cloned_from else "New crypto source"
     back_url = page_url(cloned_from.pk) if cloned_from else reverse(LIST_URL)
     return _form_page(request, form, title=title, back_url=back_url)
@@ -126,8 +127,8 @@ def edit_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
         changed = _update(request, source, form)
         if changed is not None:
             unchanged = changed.revision == form.cleaned_data["revision"]
-            text = f"“{changed}” was saved." if not unchanged else f"Nothing was changed in “{changed}”."
-            return _saved(request, changed, text)
+            text = f"Nothing was changed in “{changed}”." if unchanged else f"“{changed}” was saved."
+            return _saved(request, changed, text if sources.is_tested(changed) else f"{text} {TEST_NEXT}")
     return _form_page(request, form, title=f"Edit {source}", back_url=page_url(source.pk))
 
 

@@ -5,7 +5,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from cryptosources.models import CryptoSource
+from cryptosources.models import CryptoSource, LastTest
 
 
 class ExpiryZone(StrEnum):
@@ -89,6 +89,20 @@ _ZONE_BADGES: Final = {
     ExpiryZone.QUARTER: "ok",
     ExpiryZone.LATER: "ok",
 }
+
+
+_LAST_TEST_BADGES: Final = {
+    LastTest.FAILED: "bad",
+    LastTest.REFUSED: "bad",
+    LastTest.CHANGED: "muted",
+    LastTest.HEALTHY: "ok",
+}
+
+
+def last_test_badge(last_test: str) -> Badge | None:
+    """What the last test says of its source now; None where it was never tested."""
+    told = LastTest(last_test)
+    return Badge(_LAST_TEST_BADGES[told], str(told.label)) if told in _LAST_TEST_BADGES else None
 
 
 def health_badge(healthy: bool | None) -> Badge | None:

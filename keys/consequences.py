@@ -5,19 +5,23 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import Count, Expression, Max, OuterRef, Q, Subquery, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.formats import date_format
 
 from cryptosources import consequences
 from cryptosources.consequences import Consequence, Severity
 from cryptosources.models import CryptoSource
-from keys.lifecycle import OperationKind, Residency
+from keys.lifecycle import OperationKind, OperationState, Residency
 from keys.models import KeyOperation, KeyUse, ManagedKey
 
 DAYS: Final = 30
 _KEYS: Final = "admin:keys_managedkey_changelist"
 _OPERATIONS: Final = "admin:keys_keyoperation_changelist"
+#: The codes of a refused sign-in (Entra's, and the HSM's for a token) and of a missing right.
+_REFUSED: Final = Q(error_code__startswith="AADSTS") | Q(
+    error_code__in=("AccessDenied", "Unauthorized", "HTTP 401")
+)
 _SIGNING: Final = (Residency.RESIDENT, Residency.ABSENT)
 
 
@@ -25,12 +29,24 @@ def register() -> None:
     """Called when the app is ready."""
     consequences.register("keys", tell)
     consequences.register_residents("keys", residents)
+    consequences.register_refusals("keys", refused_at)
 
 
 def residents() -> Expression:
     """How many keys are in the HSM of the outer query's source now."""
     rows = ManagedKey.objects.filter(source=OuterRef("pk"), residency=Residency.RESIDENT).order_by()
     return Coalesce(Subquery(rows.values("source").annotate(count=Count("pk")).values("count")), Value(0))
+
+
+def refused_at() -> Expression:
+    """When an operation on the outer query's source last failed for a refused sign-in or a missing right."""
+    rows = KeyOperation.objects.filter(
+        _REFUSED,
+        key__source=OuterRef("pk"),
+        state=OperationState.FAILED,
+        requested_at__gte=Now() - timedelta(days=DAYS),
+    ).order_by()
+    return Subquery(rows.values("key__source").annotate(at=Max("finished_at")).values("at"))
 
 
 def tell(source: CryptoSource, now: datetime) -> Iterator[Consequence]:

@@ -115,6 +115,8 @@ def rights_report(*, source: CryptoSource, test: ConnectionTest | None) -> Right
     report = RightsReport(rows, None)
     if not report.missing or source.provider_kind is not ProviderKind.AZURE_MANAGED_HSM:
         return report
+    if test is not None and test.is_outdated:  # it may have found what another account lacks
+        return report
     return RightsReport(rows, _repair(source, needed, report.missing, steps))
 
 

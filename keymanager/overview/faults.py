@@ -14,7 +14,7 @@ from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Lower
 
-from cryptosources.models import ConnectionTest, ThrowAwayKey
+from cryptosources.models import ConnectionTest, LastTest, ThrowAwayKey
 from cryptosources.providers.api import StepOutcome
 from keymanager.overview import links
 from keymanager.overview.sources import SourceRow
@@ -183,7 +183,7 @@ def _failed_tests(sources: Iterable[SourceRow], today: date) -> _Kind:
     failed = [
         (row, row.tested_at)
         for row in sources
-        if row.active and row.healthy is False and row.tested_at and not row.ended(today)
+        if row.active and row.last_test == LastTest.FAILED and row.tested_at and not row.ended(today)
     ]
     failed.sort(key=lambda pair: pair[1], reverse=True)
     steps = _failed_steps([(row.pk, at) for row, at in failed[:ALL_ROWS]])

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.urls import reverse
 
-from cryptosources.models import ConnectionTest
+from cryptosources.models import ConnectionTest, LastTest
 from keymanager.overview import links
 from keymanager.overview.faults import Reader
 from keymanager.overview.sources import SourceRow
@@ -80,7 +80,7 @@ def _licence() -> _Plan:
 
 
 def _source_plans(sources: Sequence[SourceRow], *, has_key: bool) -> list[_Plan]:
-    untested = next((row for row in sources if not row.healthy), None)
+    untested = next((row for row in sources if row.last_test != LastTest.HEALTHY), None)
     inactive = next((row for row in sources if not row.active), None)
     return [
         _Plan(

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from cryptosources.models import CryptoSource, SourceStatus
+from cryptosources.models import CryptoSource, LastTest, SourceStatus
 from cryptosources.wording import EXPIRY_ZONE_DAYS, Badge, ExpiryZone, days_badge, expiry_zone, zone_words
 from keymanager.overview.links import SOURCES, listing, source_page
 from keymanager.overview.shares import Part, Share, shares
@@ -20,7 +20,7 @@ URGENT_ROWS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """What the front page knows of one source. ``healthy`` is None where no test came to its end yet."""
+    """What the front page knows of one source; ``last_test`` is a :class:`LastTest`."""
 
     pk: UUID
     name: str
@@ -28,7 +28,7 @@ class SourceRow:
     ends_on: date | None
     ends_assumed: bool
     tested_at: datetime | None
-    healthy: bool | None
+    last_test: str
 
     def ended(self, today: date) -> bool:
         """Is the Key past its last day?"""
@@ -46,9 +46,19 @@ def read_sources() -> list[SourceRow]:
         "secret_expires_on",
         "secret_expiry_assumed",
         "last_test_at",
-        "last_test_healthy",
+        "last_test",
     )
     return [SourceRow(pk, name, status == SourceStatus.ACTIVE, *rest) for pk, name, status, *rest in rows]
+
+
+#: An Active source by what its last test says: colour and words.
+_BY_TEST: Final = (
+    (LastTest.FAILED, "bad", "Last test failed"),
+    (LastTest.REFUSED, "bad", "Refused since the last test"),
+    (LastTest.NEVER, "warn", "Never tested"),
+    (LastTest.CHANGED, "info", "Changed since the last test"),
+    (LastTest.HEALTHY, "ok", "Healthy"),
+)
 
 
 # --- By status ------------------------------------------------------------------------------------
@@ -64,17 +74,15 @@ class SourceStates:
 def source_states(rows: Sequence[SourceRow]) -> SourceStates:
     """Active sources by their last connection test, and the Inactive ones."""
     active = [row for row in rows if row.active]
-    by_health = Counter(row.healthy for row in active)
+    by_test = Counter(row.last_test for row in active)
     parts = [
-        Part("Last test failed", "bad", by_health[False], _active(last_test="failed")),
-        Part("Never tested", "warn", by_health[None], _active(last_test="never")),
-        Part("Healthy", "ok", by_health[True], _active(last_test="healthy")),
+        *(Part(words, kind, by_test[test], _active(test)) for test, kind, words in _BY_TEST),
         Part("Inactive", "muted", len(rows) - len(active), listing(SOURCES, status__exact="inactive")),
     ]
     return SourceStates(len(rows), len(active), shares(parts))
 
 
-def _active(*, last_test: str) -> str:
+def _active(last_test: str) -> str:
     return listing(SOURCES, status__exact="active", last_test=last_test)
 
 

@@ -29,5 +29,11 @@ def finish_test(source: CryptoSource, *missing: str, object_id: str = OBJECT_ID)
         )
     now = timezone.now()
     source.tests.create(
-        state="finished", healthy=not missing, steps=steps, created_at=now, sent_at=now, finished_at=now
+        state="finished",
+        source_revision=source.revision,
+        healthy=not missing,
+        steps=steps,
+        created_at=now,
+        sent_at=now,
+        finished_at=now,
     )

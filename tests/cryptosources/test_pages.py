@@ -144,6 +144,54 @@ def test_the_list_shows_the_last_test_that_came_to_its_end(administrator: Client
     assert "healthy" in administrator.get(LIST).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("changes", "outdated"),
+    [
+        ({"key": "new-secret"}, True),
+        ({"application_id": "99999999-2222-3333-4444-555555555555", "key": "new-secret"}, True),
+        ({"backup_restore": "on"}, True),
+        ({"friendly_name": "Renamed"}, False),
+        ({"secret_expires_on": "2028-05-01"}, False),
+        ({"status": "inactive"}, False),
+    ],
+)
+def test_a_change_makes_the_last_test_speak_no_longer(
+    administrator: Client, changes: dict[str, str], outdated: bool
+) -> None:
+    source = make_source(azure_settings())
+    finish_test(source)
+    response = administrator.post(page(source, "change/"), edit_entries(source, status="active") | changes)
+    assert ("Test its connection next" in told(response)[0]) is outdated
+    html = administrator.get(page(source)).content.decode()
+    assert ("Changed since the last test" in html) is outdated
+    assert ("The connection works" in html) is not outdated
+    assert ("granted then" in html) is outdated
+    for result, listed in (("changed", outdated), ("healthy", not outdated), ("failed", False)):
+        shown = administrator.get(f"{LIST}?last_test={result}")
+        assert bool(shown.context["cl"].result_count) is listed, result
+    assert ("changed since the last test</span>" in administrator.get(LIST).content.decode()) is outdated
+
+
+def test_switching_a_source_leaves_what_was_tested_true(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    finish_test(source)
+    administrator.post(page(source, "deactivate/"), {"confirmed": "1"})
+    assert "The connection works" in administrator.get(page(source)).content.decode()
+
+
+def test_after_a_change_no_line_assigns_a_role_to_the_account_of_before(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    finish_test(source, "keys/sign/action")
+    assert OBJECT_ID in administrator.get(page(source)).content.decode()
+    entries = edit_entries(source, status="active", key="new-secret")
+    administrator.post(
+        page(source, "change/"), entries | {"application_id": "99999999-2222-3333-4444-555555555555"}
+    )
+    html = administrator.get(page(source)).content.decode()
+    assert OBJECT_ID not in html
+    assert "missing then" in html
+
+
 def test_the_list_costs_the_same_for_one_source_and_for_many(
     administrator: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

@@ -48,6 +48,7 @@ def make_test(source: CryptoSource, *, healthy: bool, ago: timedelta = timedelta
     at = timezone.now() - ago
     return ConnectionTest.objects.create(
         source=source,
+        source_revision=source.revision,
         state="finished",
         healthy=healthy,
         steps=[] if healthy else [FAILED_STEP],

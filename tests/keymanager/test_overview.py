@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from cryptosources.models import ThrowAwayKey
+from cryptosources.models import CryptoSource, ThrowAwayKey
 from cryptosources.wording import ExpiryZone, zone_words
 from keymanager.overview import Overview, overview
 from keymanager.overview.faults import MOST, RECENT, Fault
@@ -122,6 +122,40 @@ def test_sources_are_told_by_status_and_last_test(read: Callable[[], Overview]) 
     assert (states.total, states.active) == (5, 4)
     counts = {share.part.label: share.part.count for share in states.shares}
     assert counts == {"Last test failed": 1, "Never tested": 1, "Healthy": 2, "Inactive": 1}
+
+
+def test_a_source_changed_since_its_test_is_not_healthy(read: Callable[[], Overview]) -> None:
+    source = make_source("Changed")
+    CryptoSource.objects.filter(pk=source.pk).update(revision=source.revision + 1)
+    failed = make_source("Failed, then changed", healthy=False)
+    CryptoSource.objects.filter(pk=failed.pk).update(revision=failed.revision + 1)
+    found = read()
+    assert found.sources is not None
+    assert [(share.part.label, share.part.kind, share.part.count) for share in found.sources.shares] == [
+        ("Changed since the last test", "info", 2)
+    ]
+    assert found.faults.total == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [("AADSTS7000215", True), ("AccessDenied", True), ("Unauthorized", True), ("TIMEOUT", False)],
+)
+def test_a_source_that_was_refused_since_its_test_is_not_healthy(
+    read: Callable[[], Overview], code: str, refused: bool
+) -> None:
+    source = make_source("Contoso")
+    (key,) = make_keys(source)
+    make_operation(key, "backup", "failed", error_code=code)
+    make_source("Fabrikam")
+    found = read().sources
+    assert found is not None
+    counts = {share.part.label: share.part.count for share in found.shares}
+    assert counts == ({"Refused since the last test": 1, "Healthy": 1} if refused else {"Healthy": 2})
+    make_test(source, healthy=True, ago=timedelta(seconds=10))
+    found = read().sources
+    assert found is not None
+    assert {share.part.label: share.part.count for share in found.shares} == {"Healthy": 2}
 
 
 def test_every_count_leads_to_a_list_of_just_so_many(client: Client, read: Callable[[], Overview]) -> None:
