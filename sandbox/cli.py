@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=OFF,
         help="azure: answer 429 above the published rates of the service (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="credentials as JSON")
+    parser.add_argument("--json", action="store_true", help="credentials as JSON, for programs")
 
 
 def parse_hostname(text: str) -> HsmOptions:
@@ -137,8 +137,25 @@ def _newest_valid(secrets: list[ClientSecret], now: int) -> ClientSecret:
 
 
 def _as_text(found: dict[str, object]) -> str:
+    """The values under the labels of the console's form, then what other clients ask for."""
     addresses = found["addresses"]
-    shown = found | {"addresses": " ".join(addresses.values()) if isinstance(addresses, dict) else ""}
+    form = {
+        "DNS Name": " or ".join(addresses.values()) if isinstance(addresses, dict) else "",
+        "Endpoint OAuth 2.0 Token": found["token_endpoint"],
+        "Application ID": found["application_id"],
+        "Key": found["secret"],
+        "Key expires on": str(found["secret_ends"])[:10],
+        "Trusted root certificates": f"paste the content of {found['ca_file']}",
+    }
+    others = {
+        "Tenant": found["tenant"],
+        "Authority": found["authority"],
+        "Token endpoint, version 1": found["token_endpoint_v1"],
+    }
     return "\n".join(
-        f"{name.replace('_', ' ').capitalize() + ':':<20}{value}" for name, value in shown.items()
+        ["For the form of a crypto source:", *_lines(form), "", "For other clients:", *_lines(others)]
     )
+
+
+def _lines(values: dict[str, object]) -> list[str]:
+    return [f"  {label + ':':<27}{value}" for label, value in values.items()]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cryptosources.forms import SourceForm
 from sandbox import admin
 from sandbox.clock import Clock
 from sandbox.estate import Estate, HsmOptions, Options, SandboxError
@@ -145,9 +146,24 @@ def test_credentials(server: SandboxServer) -> None:
     assert (found["application_id"], found["secret"]) == (server.application_id, server.secret)
     assert found["secret_ends"].endswith("+00:00")
     assert Path(found["ca_file"]).exists()
+
+
+def test_credentials_carry_the_labels_of_the_form(server: SandboxServer) -> None:
+    found = json.loads(run("credentials", "--json", "--data", str(server.data)).stdout)
     text = run("credentials", KEYMANAGER_SANDBOX_DIR=str(server.data)).stdout
-    for value in (found["address"], found["authority"], found["tenant"], found["secret"], found["ca_file"]):
-        assert value in text
+    form, others = text.split("\n\n")
+    pairs = [line.strip().split(": ", 1) for line in form.splitlines()[1:]]
+    assert {label: value.strip() for label, value in pairs} == {
+        "DNS Name": found["address"],
+        "Endpoint OAuth 2.0 Token": found["token_endpoint"],
+        "Application ID": found["application_id"],
+        "Key": found["secret"],
+        "Key expires on": found["secret_ends"][:10],
+        "Trusted root certificates": f"paste the content of {found['ca_file']}",
+    }
+    assert {label for label, _ in pairs} <= {str(field.label) for field in SourceForm.base_fields.values()}
+    for value in (found["tenant"], found["authority"], found["token_endpoint_v1"]):
+        assert value in others
 
 
 def test_credentials_name_the_newest_secret_that_works(own_server: SandboxServer) -> None:
