@@ -1,10 +1,15 @@
 """Records as CSV or JSON Lines, written while they are read: memory holds one batch.
 
 An export is an act of its own: one record says that it was asked for, a second one how it ended.
+
+CSV is for people with a spreadsheet: all cells are quoted, and nothing in them is a formula, whichever
+separator the program splits at. No first line names ours (``sep=,``): one spreadsheet knows it, all others
+read it as a record. JSON Lines hold every value as it is stored.
 """
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,7 +25,10 @@ from audit.wording import action_words
 Row = dict[str, object]
 
 #: A spreadsheet takes a cell that starts with one of these for a formula (OWASP, CSV Injection).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA: Final = "=+@＝＋－＠-"
+_AT_START: Final = re.compile(rf" *[\t\r\n{_FORMULA}]")
+#: Where a program that splits at another separator starts a cell.
+_WITHIN: Final = re.compile(rf"""([;,\t\r\n])(?=[ "']*[{_FORMULA}])""")
 _BYTE_ORDER_MARK: Final = "\ufeff"
 COLUMNS: Final = (
     "number",
@@ -65,8 +73,12 @@ def export(
 
 
 def neutral(cell: str) -> str:
-    """The cell as text that no spreadsheet takes for a formula: an apostrophe before a suspicious start."""
-    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
+    """The cell as text in which no spreadsheet finds a formula: an apostrophe before each suspicious start.
+
+    Of the cell, and of each part that is a cell for a program that splits at semicolons, tabs or lines.
+    """
+    within = _WITHIN.sub(r"\1'", cell)
+    return f"'{within}" if _AT_START.match(cell) else within
 
 
 def _written(search: Search, before: Cursor, form: Format, actor: Actor, details: Row) -> Iterator[str]:
@@ -100,7 +112,7 @@ class _Echo:
 
 
 def _csv_line(cells: Sequence[str]) -> str:
-    return str(csv.writer(_Echo()).writerow(cells))
+    return str(csv.writer(_Echo(), quoting=csv.QUOTE_ALL).writerow(cells))
 
 
 def _csv(row: Row) -> str:

@@ -5,10 +5,11 @@ from datetime import date
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 
 from audit.actors import ActorKind
 from audit.models import Outcome
-from audit.search import Search
+from audit.search import FIRST_DAY, LAST_DAY, Search
 from audit.wording import ACTIONS, GROUPS, OUTCOMES, SUBJECTS, WHO
 
 Choices = list[tuple[str, Any]]
@@ -21,6 +22,16 @@ def _action_choices() -> Choices:
         actions = [(name, words) for name, words in ACTIONS.items() if name.startswith(f"{prefix}.")]
         choices.append((group, [(prefix, f"{group}: all"), *actions]))
     return choices
+
+
+def _day(label: str) -> forms.DateField:
+    years = f"Choose a day between {FIRST_DAY.year} and {LAST_DAY.year}."
+    return forms.DateField(
+        required=False,
+        label=label,
+        widget=forms.DateInput(attrs={"type": "date", "min": str(FIRST_DAY), "max": str(LAST_DAY)}),
+        validators=[MinValueValidator(FIRST_DAY, years), MaxValueValidator(LAST_DAY, years)],
+    )
 
 
 class SearchForm(forms.Form):
@@ -52,8 +63,8 @@ class SearchForm(forms.Form):
         label="About",
         choices=[("", "Everything"), *((kind.slug, kind.plural) for kind in SUBJECTS)],
     )
-    since = forms.DateField(required=False, label="From", widget=forms.DateInput(attrs={"type": "date"}))
-    until = forms.DateField(required=False, label="To", widget=forms.DateInput(attrs={"type": "date"}))
+    since = _day("From")
+    until = _day("To")
     id = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput)
     by = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput)
 

@@ -26,6 +26,9 @@ WINDOW: Final = 100_000
 #: Beyond so many the page says "more than".
 COUNTED: Final = 10_000
 BATCH: Final = 1_000
+#: No record is outside of these days, and each of them has a midnight in every time zone.
+FIRST_DAY: Final = date(1970, 1, 1)
+LAST_DAY: Final = date(2999, 12, 31)
 
 Records = QuerySet[AuditRecord]
 
@@ -54,7 +57,7 @@ class Cursor:
             number = int(pk)
         except ValueError as error:
             raise BadCursor(text) from error
-        if moment.tzinfo is None or not 0 <= number < 2**63:
+        if moment.tzinfo is None or not FIRST_DAY <= moment.date() <= LAST_DAY or not 0 <= number < 2**63:
             raise BadCursor(text)
         return cls(moment, number)
 
@@ -75,7 +78,7 @@ class Search:
 
     ``action`` is a whole action, or the first part of its name for all of its group. ``subject`` is a slug of
     audit.wording and ``identifier`` one subject of that kind; ``operation`` is one operation. Days count in
-    the console's time zone, and both ends belong to it.
+    the console's time zone, between FIRST_DAY and LAST_DAY, and both ends belong to the period.
     """
 
     text: str = ""

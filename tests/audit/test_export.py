@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -45,7 +45,7 @@ def test_csv_holds_everything_newest_first() -> None:
     write("older, with a comma", details={"reason": 'said "no"\nand left'})
     newer = write("newer Zürich", minutes=1)
     text = exported(Search(subject="source"), Format.CSV)
-    assert text.startswith("\ufeffnumber,at,action,")
+    assert text.startswith('\ufeff"number","at","action",')
     rows = list(csv.DictReader(StringIO(text.removeprefix("\ufeff"))))
     assert [row["subject_name"] for row in rows] == ["newer Zürich", "older, with a comma"]
     assert rows[0]["number"] == str(newer.pk)
@@ -62,13 +62,35 @@ def test_json_lines_are_one_object_a_line() -> None:
     assert (found["subject_name"], found["details"]) == ("=1+1", {"nested": {"from": 1, "to": None}})
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r", "\n", "  =", "＝", "＠"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "  =", "＝", "＠"])
 def test_no_cell_is_a_formula(start: str) -> None:
     name = f"{start}cmd|' /C calc'!A0"
     assert neutral(name) == f"'{name}"
     write(name)
     rows = list(csv.DictReader(StringIO(exported(Search(subject="source"), Format.CSV), newline="")))
     assert rows[0]["subject_name"] == f"'{name}"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=repr)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_NONE])
+@pytest.mark.parametrize(
+    "name",
+    ["a;=1", "a; =1", 'a;"=1', 'a;""=1', "a;';=1", "a\t+1", "a\n-1", "a\r@x", "a,=1", "\t=1", "a;＝1"],
+)
+def test_no_cell_is_a_formula_for_a_program_that_splits_elsewhere(
+    name: str, quoting: Literal[0, 3], separator: str
+) -> None:
+    write(name, details={"tags": {name: name}})
+    text = StringIO(exported(Search(subject="source"), Format.CSV), newline="")
+    cells = [cell for row in csv.reader(text, delimiter=separator, quoting=quoting) for cell in row]
+    assert not [cell for cell in cells if cell.lstrip(' "\ufeff').startswith(("=", "+", "-", "@", "＝"))]
+
+
+def test_every_cell_is_quoted() -> None:
+    write("Contoso")
+    for line in exported(Search(subject="source"), Format.CSV).removeprefix("\ufeff").splitlines():
+        assert line[0] == line[-1] == '"'
+        assert line.count('","') == len(COLUMNS) - 1
 
 
 @pytest.mark.parametrize("harmless", ["", "a=1", "eseal-2026", "12", '{"a": "=1"}', "2026-03-14T09:26:53Z"])

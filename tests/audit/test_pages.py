@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from audit.actors import Actor
 from audit.models import AuditRecord, Outcome
@@ -147,7 +147,40 @@ def test_a_wrong_day_is_answered_at_its_field() -> None:
     assert "Contoso" not in shown
 
 
-@pytest.mark.parametrize("before", ["", "x", "2026-03-14_1", "2026-03-14T09:26:53+00:00_-1", "_"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Vienna", "America/New_York"])
+@pytest.mark.parametrize("field", ["since", "until"])
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "3000-01-01", "9999-12-31"])
+def test_a_day_beyond_all_records_is_answered_at_its_field(
+    settings: Settings, zone: str, field: str, day: str
+) -> None:
+    settings.TIME_ZONE = zone
+    write("Contoso")
+    client = person("auditor")
+    assert "Choose a day between 1970 and 2999." in page(client, **{field: day})
+    export = client.post(reverse("admin:audit_auditrecord_export"), {"format": "csv", field: day})
+    assert export.status_code == 400
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Vienna", "America/New_York"])
+@pytest.mark.parametrize(("since", "until"), [("1970-01-01", "1970-01-01"), ("2999-12-31", "2999-12-31")])
+def test_the_first_and_the_last_day_are_days(settings: Settings, zone: str, since: str, until: str) -> None:
+    settings.TIME_ZONE = zone
+    write("Contoso")
+    assert "Nothing matches" in page(person("auditor"), since=since, until=until)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "x",
+        "2026-03-14_1",
+        "2026-03-14T09:26:53+00:00_-1",
+        "_",
+        "0001-01-01T00:00:00+14:00_1",
+        "9999-12-31T23:59:59-14:00_1",
+    ],
+)
 def test_a_place_that_no_page_gave_is_not_found(before: str) -> None:
     assert person("auditor").get(reverse(LIST), {"before": before}).status_code == 404
 
