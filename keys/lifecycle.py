@@ -62,6 +62,8 @@ ROTATE_SENT: Final = "rotate_sent"
 UPDATE_SENT: Final = "update_sent"
 #: In an operation's memo: how many attempts at the current step ended with a known outcome.
 KNOWN_ENDS: Final = "known_ends"
+#: In an operation's memo: it failed for what the source's connection test looks into (sign-in, rights).
+SOURCE_TROUBLE: Final = "source_trouble"
 #: Operations that move the key itself: when one ends in doubt, nobody knows where the key is.
 MOVES: Final = frozenset(
     {OperationKind.DELETE, OperationKind.RECOVER, OperationKind.PURGE, OperationKind.RESTORE}

@@ -35,6 +35,7 @@ from keys.lifecycle import (
     CREATE_SENT,
     KNOWN_ENDS,
     MOVES,
+    SOURCE_TROUBLE,
     UNDER_WAY,
     UPDATE_SENT,
     OperationKind,
@@ -164,7 +165,8 @@ def _settle(context: StepContext, write: Write) -> None:
 class _Failure:
     """Why an operation ends. ``outcome_known`` False: this attempt may have taken effect.
 
-    ``of_source``: every other key of the source would meet the same. ``write`` records what was changed.
+    ``of_source``: every other key of the source would meet the same; ``to_test``: the connection test of
+    the source would, too. ``write`` records what was changed.
     """
 
     message: str
@@ -174,6 +176,7 @@ class _Failure:
     residency: Residency | None = None
     outcome_known: bool = True
     of_source: bool = False
+    to_test: bool = False
     write: Write | None = None
 
 
@@ -190,6 +193,7 @@ def _not_done(context: StepContext, error: ProviderError) -> None:
         residency=Residency.FAULTED if isinstance(error, KeyMismatch) else None,
         outcome_known=error.outcome_known,
         of_source=isinstance(error, _OF_SOURCE),
+        to_test=isinstance(error, _OF_SOURCE),
     )
     _fail(context, failure)
 
@@ -261,6 +265,7 @@ def _end(context: StepContext, failure: _Failure, *, place: bool) -> None:
             context,
             state=OperationState.FAILED,
             finished_at=now,
+            memo={**operation.memo, SOURCE_TROUBLE: failure.to_test},
             error=failure.message,
             error_code=failure.code[:100],
             request_id=failure.request_id[:100],

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cryptosources.models import CryptoSource
-from cryptosources.providers.errors import UnsupportedOperation
+from cryptosources.providers.errors import AccessDenied, UnsupportedOperation
 from cryptosources.providers.memory import MemoryHsm
 from keys.models import KeyBatch, KeyOperation, ManagedKey
 from tests.keys.conftest import Run
@@ -148,3 +148,17 @@ def test_an_auditor_sees_a_batch_and_retries_nothing(
     page = text_of(auditor.get(_url(batch)))
     assert "Retry failed" not in page
     assert auditor.post(_url(batch, "retry/")).status_code == 403
+
+
+def test_a_batch_leads_to_its_source_and_to_the_test_of_the_connection(
+    operator: Client, source: CryptoSource, hsm: MemoryHsm, run: Run
+) -> None:
+    batch = _batch(operator.post(ADD, _entered(source)))
+    address = f"/cryptosources/cryptosource/{source.pk}/"
+    assert f'href="{address}">Vault A</a>. Asked by' in text_of(operator.get(_url(batch)))
+    hsm.fail_next("create", AccessDenied("No right to create.", missing_right="create"))
+    for operation in batch.operations.order_by("not_before"):
+        run(operation)
+    failed = text_of(operator.get(_url(batch))).partition('id="failed"')[2]
+    assert failed.lower().count("test the connection of") == 1
+    assert f'href="{address}"' in failed

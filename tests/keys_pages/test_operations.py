@@ -5,11 +5,18 @@ from uuid import uuid4
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from cryptosources.models import CryptoSource
-from cryptosources.providers.errors import AccessDenied, AuthenticationFailed, ProviderUnavailable
+from cryptosources.models import CryptoSource, SourceStatus
+from cryptosources.providers.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    ProviderError,
+    ProviderUnavailable,
+    UnsupportedOperation,
+)
 from cryptosources.providers.memory import MemoryHsm
 from keys.lifecycle import OperationKind
 from keys.models import KeyOperation, ManagedKey
@@ -181,3 +188,68 @@ def test_the_time_taken_is_that_from_asking_to_the_end(operator: Client, new_key
     asked_at = timezone.now()
     KeyOperation.objects.update(requested_at=asked_at, finished_at=asked_at + timedelta(seconds=125))
     assert "2 min 5 s" in text_of(operator.get(operation_url(operation)))
+
+
+# --- The way to the source ----------------------------------------------------------------------------
+
+
+def _source_page(key: ManagedKey) -> str:
+    return f"/cryptosources/cryptosource/{key.source_id}/"
+
+
+@pytest.mark.parametrize(
+    ("error", "leads"),
+    [
+        (AccessDenied("No right to back up.", missing_right="backup"), True),
+        (AuthenticationFailed("The secret is wrong."), True),
+        (UnsupportedOperation("The key cannot be backed up."), False),
+    ],
+)
+def test_a_missing_right_or_sign_in_leads_to_the_test_of_the_connection(
+    operator: Client, hsm: MemoryHsm, new_key: NewKey, do: Do, error: ProviderError, leads: bool
+) -> None:
+    key = new_key()
+    hsm.fail_next("backup", error)
+    failed = do(key, K.BACKUP)
+    told = _live(operator, failed)[1]
+    assert ("test the connection of" in told) is leads
+    assert (f'href="{_source_page(key)}"' in told) is leads
+
+
+def test_a_retry_that_fails_for_another_reason_leads_there_no_more(
+    operator: Client, hsm: MemoryHsm, new_key: NewKey, do: Do, run: Run
+) -> None:
+    hsm.fail_next("backup", AccessDenied("No right to back up.", missing_right="backup"))
+    failed = do(new_key(), K.BACKUP)
+    hsm.fail_next("backup", UnsupportedOperation("The key cannot be backed up."))
+    operator.post(operation_url(failed, "retry/"))
+    assert run(failed).state == "failed"
+    assert "test the connection of" not in text_of(operator.get(operation_url(failed)))
+
+
+def test_the_sources_name_leads_to_its_page_for_those_who_may_see_it(
+    operator: Client, new_key: NewKey, client: Client
+) -> None:
+    key = new_key()
+    operation = key.operations.get()
+    reader = User.objects.create_user("reader", is_staff=True)
+    reader.user_permissions.set(
+        Permission.objects.filter(codename__in=["view_managedkey", "view_keyoperation"])
+    )
+    client.force_login(reader)
+    link = f'<a href="{_source_page(key)}">Vault A</a>'
+    for address in (operation_url(operation), key_url(key)):
+        subtitle = text_of(operator.get(address)).partition("page-subtitle")[2].partition("</p>")[0]
+        assert link in subtitle
+        page = text_of(client.get(address))
+        assert "Vault A" in page
+        assert _source_page(key) not in page
+
+
+def test_an_inactive_source_does_not_lead_to_the_test_of_the_connection(
+    operator: Client, source: CryptoSource, new_key: NewKey, run: Run, clock: Clock
+) -> None:
+    operation = _request(new_key(), K.ROTATE, clock)
+    CryptoSource.objects.update(status=SourceStatus.INACTIVE)
+    assert run(operation).state == "failed"
+    assert "test the connection of" not in text_of(operator.get(operation_url(operation)))
