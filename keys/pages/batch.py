@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Max, Q
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
@@ -59,7 +59,6 @@ def progress(batch: KeyBatch, *, now: datetime) -> Progress:
         failed=Count("pk", filter=Q(state=OperationState.FAILED)),
         running=Count("pk", filter=Q(state=OperationState.RUNNING, claim_token__isnull=False)),
         paused=Count("pk", filter=Q(state=OperationState.PENDING) & ~Q(error="")),
-        first_start=Min("started_at"),
         last_end=Max("finished_at"),
         last_start=Max("not_before", filter=_UNDER_WAY),
     )

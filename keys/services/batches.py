@@ -5,7 +5,7 @@ batch carries its own start in ``not_before``; the upkeep task sends it when its
 worker queue never holds more than a few of them, and what people ask for meanwhile is not held up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
@@ -48,13 +48,14 @@ def generate_batch(
     """Ask for one new key for each name: all of them, or none.
 
     OperationRefused (names taken or malformed, too many) | SourceInactive | FeatureNotLicensed. The same
-    form sent twice (the same ``token`` for the same names) asks once.
+    form sent twice (the same ``token`` with the same content) asks once.
     """
     token = token or uuid4()
-    if (made := _made_before(token, source, names)) is not None:
+    fitting = fit_for_a_new_key(attributes, now=now)
+    parameters = {"algorithm": algorithm.value, **as_parameters(fitting)}
+    if (made := _made_before(token, source, names, parameters)) is not None:
         return made
     require_usable(source=source, now=now)
-    fitting = fit_for_a_new_key(attributes, now=now)
     if not 1 < len(names) <= MOST_AT_ONCE:
         raise OperationRefused(f"Generate 2 to {MOST_AT_ONCE} keys in a batch.", field="count")
     _require_good_names(names)
@@ -67,19 +68,23 @@ def generate_batch(
         with transaction.atomic():
             ManagedKey.objects.bulk_create(keys)
     except IntegrityError as error:  # somebody else, or this form, asked for them in this very moment
-        if (made := _made_before(token, source, names)) is not None:
+        if (made := _made_before(token, source, names, parameters)) is not None:
             return made
         raise OperationRefused("Some of these names were taken just now. Try again.", field="name") from error
     batch = _new_batch(token, source, keys, actor, now)
-    _schedule(batch, keys, fitting, actor, now)
+    _schedule(batch, keys, parameters, actor, now)
     return batch
 
 
-def _made_before(token: UUID, source: CryptoSource, names: Sequence[str]) -> KeyBatch | None:
-    """What this form has made already; *back* in a browser may bring its token again for other names."""
-    return KeyBatch.objects.filter(
+def _made_before(
+    token: UUID, source: CryptoSource, names: Sequence[str], parameters: Mapping[str, object]
+) -> KeyBatch | None:
+    """What this form has made already; *back* in a browser may bring its token again for something else."""
+    made = KeyBatch.objects.filter(
         pk=token, source=source, count=len(names), first_name=names[0], last_name=names[-1]
     ).first()
+    asked = made.operations.first() if made else None
+    return made if asked is not None and asked.parameters == parameters else None
 
 
 def _require_good_names(names: Sequence[str]) -> None:
@@ -126,10 +131,9 @@ def _new_batch(
 
 
 def _schedule(
-    batch: KeyBatch, keys: Sequence[ManagedKey], attributes: KeyAttributes, actor: Actor, now: datetime
+    batch: KeyBatch, keys: Sequence[ManagedKey], parameters: Mapping[str, object], actor: Actor, now: datetime
 ) -> None:
     """The operations, each with its start, and their records."""
-    parameters = {"algorithm": batch.algorithm, **as_parameters(attributes)}
     operations = []
     for number, (key, start) in enumerate(zip(keys, _starts(batch.source, now), strict=False)):
         operation = new_operation(
@@ -147,12 +151,20 @@ def _schedule(
 
 
 def _starts(source: CryptoSource, now: datetime) -> Iterator[datetime]:
-    """When creations may start, one after the other, behind those that are scheduled in this source."""
-    scheduled = KeyOperation.objects.under_way().filter(
+    """When creations may start, one after the other, behind those that are scheduled in this source.
+
+    The source is locked until the transaction ends: who schedules at the same time comes behind. What is
+    paused after an error comes back by itself, and nobody waits for it.
+    """
+    CryptoSource.objects.select_for_update(no_key=True).only("pk").get(pk=source.pk)
+    scheduled = _unstarted(KeyOperation.objects.all()).filter(
         kind=OperationKind.GENERATE, key__source=source, not_before__gte=now
     )
     latest = scheduled.aggregate(latest=Max("not_before"))["latest"]
-    start: datetime = latest + CREATION_PACE if latest else now
+    return _paced(latest + CREATION_PACE if latest else now)
+
+
+def _paced(start: datetime) -> Iterator[datetime]:
     while True:
         yield start
         start += CREATION_PACE
@@ -165,25 +177,39 @@ def _send_first(operations: Sequence[KeyOperation], now: datetime) -> None:
             dispatch.send_on_commit(operation_id=operation.pk)
 
 
+@recorded(OperationKind.GENERATE)
 def retry_batch(*, batch: KeyBatch, actor: Actor, now: datetime) -> int:
     """Take all failed operations of a batch up again, one a second. Returns how many.
 
     One that cannot be tried again (something else was done with its key) stays failed. OperationRefused
-    when none can. SourceInactive | FeatureNotLicensed.
+    when none can, as when two people ask at once: the second finds nothing failed. SourceInactive |
+    FeatureNotLicensed.
     """
+    KeyBatch.objects.select_for_update().get(pk=batch.pk)
     require_usable(source=batch.source, now=now)
-    failed = batch.operations.filter(state=OperationState.FAILED).order_by("key__name")
+    failed = _locked_failures(batch)
     starts = _starts(batch.source, now)
-    taken_up = 0
-    for operation in failed.select_related("key__source"):
+    start, taken_up = next(starts), 0
+    for operation in failed:
         try:
-            requests.retry_operation(operation=operation, actor=actor, now=now, start=next(starts))
+            requests.take_up(operation, operation.key, actor=actor, now=now, start=start)
         except OperationRefused:
             continue
-        taken_up += 1
+        start, taken_up = next(starts), taken_up + 1
     if not taken_up:
         raise OperationRefused("No operation of this batch can be tried again.")
     return taken_up
+
+
+def _locked_failures(batch: KeyBatch) -> list[KeyOperation]:
+    """Keys first, as everybody locks them; in the order of their names."""
+    failed = batch.operations.filter(state=OperationState.FAILED)
+    rows = ManagedKey.objects.select_for_update(of=("self",)).select_related("source")
+    keys = {key.pk: key for key in rows.filter(pk__in=failed.values("key")).order_by("pk")}
+    locked = list(failed.select_for_update(of=("self",)).filter(key__in=keys).order_by("pk"))
+    for operation in locked:
+        operation.key = keys[operation.key_id]
+    return sorted(locked, key=lambda operation: operation.key.name)
 
 
 def put_off(*, batch_id: UUID, by: timedelta) -> None:

@@ -37,7 +37,8 @@ def recorded(
 ) -> Callable[[Callable[P, Asked]], Callable[P, Asked]]:
     """Record a refusal as well: who tried what, and why not. Slips in a form's fields are no attempts.
 
-    ``kind`` None: the arguments tell it (``kind``, or the ``operation`` to be tried again).
+    ``kind`` None: the arguments tell it (``kind``, or the ``operation`` to be tried again). The subject is
+    the ``key``, that ``operation``'s key, the ``source``, or the ``batch``'s source.
     """
 
     def decorate(ask: Callable[P, Asked]) -> Callable[P, Asked]:
@@ -60,7 +61,7 @@ def _record_refusal(kind: OperationKind | None, asked: Mapping[str, Any], reason
     """In a transaction of its own: the refused one was rolled back."""
     operation: KeyOperation | None = asked.get("operation")
     key: ManagedKey | None = operation.key if operation else asked.get("key")
-    subject: ManagedKey | CryptoSource = key or asked["source"]
+    subject: ManagedKey | CryptoSource = key or asked.get("source") or asked["batch"].source
     what = kind or (operation.what if operation else asked["kind"])
     record(
         action=f"key.{what}",

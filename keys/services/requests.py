@@ -54,33 +54,36 @@ def generate_key(
 ) -> KeyOperation:
     """Ask for a new key. OperationRefused (name taken or malformed) | SourceInactive | FeatureNotLicensed.
 
-    ``attributes``: dates and the operators' tags. The same form sent twice (the same ``token`` and the
-    same name) asks once: the second call returns what the first one made.
+    ``attributes``: dates and the operators' tags. The same form sent twice (the same ``token`` with the
+    same content) asks once: the second call returns what the first one made.
     """
-    if (asked := _asked_before(token, source, name)) is not None:
+    attributes = fit_for_a_new_key(attributes, now=now)
+    parameters = {"algorithm": algorithm.value, **as_parameters(attributes)}
+    if (asked := _asked_before(token, source, name, parameters)) is not None:
         return asked
     require_usable(source=source, now=now)
-    attributes = fit_for_a_new_key(attributes, now=now)
     key = new_key(source=source, name=name, algorithm=algorithm, attributes=attributes, actor=actor, now=now)
     _require_new_name(key)
     try:
         with transaction.atomic():
             key.save(force_insert=True)
     except IntegrityError as error:  # somebody else, or this form, asked for it in this very moment
-        if (asked := _asked_before(token, source, name)) is not None:
+        if (asked := _asked_before(token, source, name, parameters)) is not None:
             return asked
         raise OperationRefused(_NAME_TAKEN, field="name") from error
     unused = token if token and not KeyOperation.objects.filter(pk=token).exists() else None
-    parameters = {"algorithm": algorithm.value, **as_parameters(attributes)}
     return _open(key, OperationKind.GENERATE, parameters, actor, now, pk=unused)
 
 
-def _asked_before(token: UUID | None, source: CryptoSource, name: str) -> KeyOperation | None:
-    """What this form has made already; *back* in a browser may bring its token again for another name."""
+def _asked_before(
+    token: UUID | None, source: CryptoSource, name: str, parameters: Mapping[str, object]
+) -> KeyOperation | None:
+    """What this form has made already; *back* in a browser may bring its token again for something else."""
     if token is None:
         return None
-    made = KeyOperation.objects.filter(pk=token, kind=OperationKind.GENERATE)
-    return made.filter(key__source=source, key__name=name).select_related("key__source").first()
+    rows = KeyOperation.objects.filter(pk=token, kind=OperationKind.GENERATE).select_related("key__source")
+    made = rows.filter(key__source=source, key__name=name).first()
+    return made if made is not None and made.parameters == parameters else None
 
 
 @recorded()
@@ -156,22 +159,28 @@ def request_signature(
 
 
 @recorded()
-def retry_operation(
-    *, operation: KeyOperation, actor: Actor, now: datetime, start: datetime | None = None
-) -> KeyOperation:
-    """Take a failed operation up again at the step that failed; only a key's latest one of its kind.
-
-    ``start``: not before then, for one of many.
-    """
+def retry_operation(*, operation: KeyOperation, actor: Actor, now: datetime) -> KeyOperation:
+    """Take a failed operation up again at the step that failed; only a key's latest one of its kind."""
     key = _locked(operation.key)
     operation = KeyOperation.objects.select_for_update().get(pk=operation.pk)
+    _require_gate(key, operation.what, now)
+    take_up(operation, key, actor=actor, now=now)
+    return operation
+
+
+def take_up(
+    operation: KeyOperation, key: ManagedKey, *, actor: Actor, now: datetime, start: datetime | None = None
+) -> None:
+    """Retry inside a transaction that has locked both rows and asked the gate.
+
+    ``start``: not before then, for one of many. OperationRefused, with nothing written.
+    """
     if operation.state != OperationState.FAILED:
         raise OperationRefused("Only a failed operation can be tried again.")
     if operation.what is OperationKind.PURGE:
         raise OperationRefused("Ask for the purge anew: whoever purges types the key's name.")
     if operation.exclusive and key.operations.filter(exclusive=True, requested_at__gt=operation.requested_at):
         raise OperationRefused("Something else was done with this key since; ask for the operation anew.")
-    _require_gate(key, operation.what, now)
     _require_nothing_under_way(key, operation.what)
     if key.where is Residency.NOT_CREATED:
         _require_new_name(key)
@@ -187,7 +196,6 @@ def retry_operation(
     record_request(operation, actor, {"retry": True, "step": operation.step}, now)
     if start is None or start <= now:
         dispatch.send_on_commit(operation_id=operation.pk)
-    return operation
 
 
 def _locked(key: ManagedKey) -> ManagedKey:

@@ -2,11 +2,16 @@
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from threading import Barrier
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.conf import settings
+from django.db import connection, connections
 
 from audit.models import AuditRecord
 from cryptosources.errors import SourceInactive
@@ -40,6 +45,12 @@ def ask(
         actor=ALICE,
         now=clock(),
     )
+
+
+def fail_all(batch: KeyBatch, clock: Clock) -> None:
+    """As when the HSM refused every creation."""
+    ManagedKey.objects.filter(operations__batch=batch).update(residency=Residency.NOT_CREATED)
+    batch.operations.update(state=S.FAILED, finished_at=clock(), not_before=None)
 
 
 class Worker:
@@ -101,6 +112,17 @@ def test_a_second_batch_of_the_source_queues_behind_the_first(source: CryptoSour
     assert starts[0] == last + batches.CREATION_PACE
 
 
+def test_a_batch_does_not_wait_behind_a_key_that_is_paused_by_an_error(
+    source: CryptoSource, hsm: MemoryHsm, clock: Clock
+) -> None:
+    paused = requests.generate_key(
+        source=source, name="seal-1", algorithm=KeyAlgorithm.EC_P256, actor=ALICE, now=clock()
+    )
+    hsm.fail_next("create", Throttled("slow down", retry_after=300.0))
+    operations.perform(operation_id=paused.pk, clock=clock)
+    assert ask(source, clock).operations.earliest("not_before").not_before == clock()
+
+
 def test_the_same_form_sent_twice_asks_once(source: CryptoSource, clock: Clock) -> None:
     token = uuid4()
     assert ask(source, clock, token=token) == ask(source, clock, token=token)
@@ -113,6 +135,48 @@ def test_a_form_gone_back_to_may_ask_for_other_names(source: CryptoSource, clock
     second = ask(source, clock, token=token, base="other-")
     assert first != second
     assert ManagedKey.objects.count() == 6
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "tags"),
+    [(KeyAlgorithm.RSA_3072, {"use": "seals"}), (KeyAlgorithm.EC_P256, {"use": "tests"})],
+)
+def test_a_form_gone_back_to_may_ask_for_other_keys_of_the_same_names(
+    source: CryptoSource, clock: Clock, algorithm: KeyAlgorithm, tags: dict[str, str]
+) -> None:
+    def again(token: UUID) -> KeyBatch:
+        return batches.generate_batch(
+            token=token,
+            source=source,
+            names=counted_names("eseal-", count=3),
+            algorithm=algorithm,
+            attributes=KeyAttributes(tags=tags),
+            actor=ALICE,
+            now=clock(),
+        )
+
+    first = ask(source, clock)
+    with pytest.raises(OperationRefused, match="Taken in this source already"):
+        again(first.pk)
+    fail_all(first, clock)
+    second = again(first.pk)
+    assert second.pk != first.pk
+    assert second.algorithm == algorithm
+    assert {key.tags["use"] for key in ManagedKey.objects.filter(operations__batch=second)} == {tags["use"]}
+
+
+def test_one_key_asked_for_by_the_same_form_as_another_type_is_not_the_first_one(
+    source: CryptoSource, clock: Clock
+) -> None:
+    def one(algorithm: KeyAlgorithm) -> KeyOperation:
+        return requests.generate_key(
+            source=source, name="seal-1", algorithm=algorithm, actor=ALICE, now=clock(), token=token
+        )
+
+    token = uuid4()
+    one(KeyAlgorithm.EC_P256)
+    with pytest.raises(OperationRefused, match="already has a key"):
+        one(KeyAlgorithm.RSA_3072)
 
 
 def test_one_key_asked_for_twice_by_the_same_form_is_made_once(source: CryptoSource, clock: Clock) -> None:
@@ -275,6 +339,86 @@ def test_what_failed_is_tried_again_together(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_second_click_finds_nothing_to_try_again_and_leaves_one_record(
+    source: CryptoSource, clock: Clock
+) -> None:
+    batch = ask(source, clock, 20)
+    fail_all(batch, clock)
+    assert batches.retry_batch(batch=batch, actor=ALICE, now=clock()) == 20
+    with pytest.raises(OperationRefused, match="No operation of this batch"):
+        batches.retry_batch(batch=batch, actor=ALICE, now=clock())
+    refused = AuditRecord.objects.get(outcome="refused")
+    assert (refused.action, refused.subject_name) == ("key.generate", "Vault A")
+
+
+def test_what_cannot_be_tried_again_leaves_no_record_and_no_gap(source: CryptoSource, clock: Clock) -> None:
+    batch = ask(source, clock, 4)
+    fail_all(batch, clock)
+    clock.advance(seconds=10)
+    requests.generate_key(
+        source=source, name="eseal-002", algorithm=KeyAlgorithm.EC_P256, actor=ALICE, now=clock()
+    )
+    assert batches.retry_batch(batch=batch, actor=ALICE, now=clock()) == 3
+    starts = batch.operations.filter(state=S.PENDING).order_by("not_before")
+    seconds = [
+        (operation.not_before - clock()).total_seconds() for operation in starts if operation.not_before
+    ]
+    assert seconds == [0, 1, 2]
+    assert not AuditRecord.objects.filter(outcome="refused").exists()
+
+
+def test_trying_a_batch_again_takes_six_queries_a_key(
+    source: CryptoSource, clock: Clock, django_assert_max_num_queries: Any
+) -> None:
+    batch = ask(source, clock, 40)
+    fail_all(batch, clock)
+    with django_assert_max_num_queries(15 + 6 * 40):
+        batches.retry_batch(batch=batch, actor=ALICE, now=clock())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+def test_two_clicks_at_the_same_time_take_each_key_up_once(source: CryptoSource, clock: Clock) -> None:
+    batch = ask(source, clock, 10)
+    fail_all(batch, clock)
+    taken: list[int] = []
+
+    def click() -> None:
+        try:
+            taken.append(batches.retry_batch(batch=batch, actor=ALICE, now=clock()))
+        except OperationRefused:
+            taken.append(0)
+
+    at_the_same_time(click, click)
+    assert sorted(taken) == [0, 10]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+def test_two_batches_at_the_same_time_do_not_start_in_the_same_seconds(
+    source: CryptoSource, clock: Clock
+) -> None:
+    at_the_same_time(*(partial(ask, source, clock, 20, base=base) for base in ("a-", "b-")))
+    starts = list(KeyOperation.objects.values_list("not_before", flat=True))
+    assert len(set(starts)) == len(starts) == 40
+
+
+def at_the_same_time(*calls: Callable[[], object]) -> None:
+    """Each in a thread with a connection of its own; an error of one is the test's."""
+    together = Barrier(len(calls), timeout=30)
+
+    def run(call: Callable[[], object]) -> None:
+        try:
+            together.wait()
+            call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        for done in [threads.submit(run, call) for call in calls]:
+            done.result(timeout=60)
+
+
 def test_one_bad_name_in_the_hsm_stops_no_other(
     source: CryptoSource, hsm: MemoryHsm, clock: Clock, worker: Worker
 ) -> None:
