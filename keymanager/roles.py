@@ -66,7 +66,8 @@ RIGHTS: Final = {
     "cryptosources.test_cryptosource": "Test connections",
     "cryptosources.toggle_cryptosource": "Activate and deactivate crypto sources",
     "keys.view_managedkey": "See keys",
-    "keys.operate_managedkey": "Generate, sign, back up, delete, recover, purge and restore keys",
+    "keys.operate_managedkey": "Generate, sign, back up, rotate, change validity and tags, delete, "
+    "recover, purge and restore keys",
     "keys.view_keyoperation": "See operations",
     "audit.view_auditrecord": "Search and export the audit record",
     "licensing.view_licence": "See the licence",

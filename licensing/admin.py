@@ -140,13 +140,18 @@ def _state_cell(now: datetime) -> Callable[[Licence], str]:
     """Only the licence installed last can be in force: asked once, when the first row is drawn."""
 
     @cache
-    def newest() -> int | None:
-        return Licence.objects.order_by("-pk").values_list("pk", flat=True).first()
+    def newest() -> tuple[int | None, bool]:
+        """Which one that is, and whether it can be verified."""
+        number = Licence.objects.order_by("-pk").values_list("pk", flat=True).first()
+        return number, current(now=now).claims is not None
 
     @admin.display(description="State")
     def state(licence: Licence) -> SafeString:
-        if licence.pk != newest():
+        number, verified = newest()
+        if licence.pk != number:
             return format_html('<span class="badge badge-muted">{}</span>', "Replaced")
+        if not verified:
+            return format_html('<span class="badge badge-bad">{}</span>', "Cannot be verified")
         shown = ending(licence.not_after, now)
         return format_html('<span class="badge badge-{}">{}</span>', shown.badge, shown.words)
 

@@ -143,7 +143,7 @@ def _licence(reader: Reader, sources: Sequence[SourceRow], licence: LicenceStatu
         title="No licence is in force",
         source="",
         what=licence.problem,
-        remedy="Until one is, nothing is generated, signed or tested.",
+        remedy="Until one is, no key can be used and no source tested, changed or activated.",
         act="Install a licence" if may_install else "Look at the licence",
         url=links.listing(links.NEW_LICENCE if may_install else links.LICENCES),
         icon="licence",

@@ -6,8 +6,9 @@ from datetime import datetime
 from cryptosources.models import SourceKind
 from cryptosources.providers.api import ProviderKind
 from cryptosources.services.gate import feature_of
-from cryptosources.wording import Badge, days_badge
+from cryptosources.wording import Badge
 from keymanager.overview import links
+from licensing.outlook import ending
 from licensing.services import LicenceStatus
 
 
@@ -52,6 +53,6 @@ def licence_card(status: LicenceStatus, *, now: datetime) -> LicenceCard:
 def _term(status: LicenceStatus, now: datetime) -> LicenceTerm | None:
     if status.not_before is None or status.not_after is None:
         return None
-    left = status.not_after - now
+    left, end = status.not_after - now, ending(status.not_after, now)
     part = round(100 * left / (status.not_after - status.not_before))
-    return LicenceTerm(status.not_before, status.not_after, days_badge(left.days), part)
+    return LicenceTerm(status.not_before, status.not_after, Badge(end.badge, end.words), part)

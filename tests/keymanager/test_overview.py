@@ -375,6 +375,7 @@ def test_a_licence_that_ended_is_told_with_its_end(operator: User) -> None:
     later = timezone.now() + timedelta(days=800)
     (fault,) = overview(user=operator, now=later).faults.rows[:1]
     assert fault.title == "No licence is in force"
+    assert fault.remedy == "Until one is, no key can be used and no source tested, changed or activated."
     assert fault.since is not None
     assert fault.since < later
 
@@ -521,6 +522,14 @@ def test_the_licence_says_whose_it_is_and_how_long_it_lasts(
     assert (card.customer, card.problem, card.term.badge.kind, card.term.left) == ("Demo", "", "ok", 100)
     assert card.source_types == [("Azure Managed HSM", True)]
     assert "Licence and its history" in page()
+
+
+def test_a_licence_in_its_last_hours_is_told_as_on_its_own_page(operator: User) -> None:
+    ends = Licence.objects.get().not_after
+    card = overview(user=operator, now=ends - timedelta(hours=23)).licence
+    assert card is not None
+    assert card.term is not None
+    assert (card.term.badge.kind, card.term.badge.text) == ("bad", "ends within a day")
 
 
 def test_without_a_licence_the_card_says_what_to_do(client: Client) -> None:

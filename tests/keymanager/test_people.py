@@ -15,6 +15,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from audit.models import AuditRecord
 from keymanager.people import LAST_ADMINISTRATOR
 from keymanager.roles import PURPOSES, RIGHTS, ROLES, rights_by_role, sync_roles
+from keys.lifecycle import OperationKind
 
 LIST = "/auth/user/"
 PASSWORD = "a long and good password"
@@ -62,6 +63,9 @@ def test_the_table_of_rights_says_what_the_roles_hold() -> None:
         "auditor": False,
         "ops": False,
     }
+    words = RIGHTS["keys.operate_managedkey"]
+    told = {"update": "change validity", "backup": "back up"}
+    assert [kind for kind in OperationKind if told.get(kind, kind.value) not in words.lower()] == []
     assert held["Search and export the audit record"]["auditor"]
 
 

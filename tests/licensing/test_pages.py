@@ -11,6 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from audit.actors import Actor
 from audit.models import AuditRecord
@@ -63,6 +64,18 @@ def test_the_page_says_that_the_licence_has_ended(issue: Issue) -> None:
     page = person("auditor").get(reverse(PAGE)).content.decode()
     assert "The licence of Contoso ended on" in page
     assert "Not licensed" in page
+    assert "not even a backup, a deletion or a purge" in page
+    assert "created, changed, tested or activated" in page
+    shown = person("administrator").post(reverse(INSTALL), {"text": licence_now(issue), "_check": "1"})
+    assert "It takes effect at once." in shown.content.decode()
+
+
+def test_a_licence_that_cannot_be_verified_has_no_time_left(issue: Issue, settings: Settings) -> None:
+    install_licence(token=licence_now(issue), actor=Actor.command("tests"), now=timezone.now())
+    settings.LICENCE_ISSUER_KEYS_FILE = ""
+    page = person("auditor").get(reverse(PAGE)).content.decode()
+    assert "Cannot be verified" in page
+    assert "days left" not in page
 
 
 @pytest.mark.parametrize("way", ["file", "text"])
@@ -159,7 +172,9 @@ def test_the_preview_names_the_sources_that_would_stop(issue: Issue) -> None:
     poorer = licence_now(issue, features=["source:another"], lasts=timedelta(days=10))
     shown = person("administrator").post(reverse(INSTALL), {"text": poorer, "_check": "1"}).content.decode()
     assert "Azure Managed HSM would no longer be enabled." in shown
-    assert "recovered or rotated any more in: Contoso HSM." in shown
+    assert "not even a backup, a deletion or a purge, and no settings" in shown
+    assert "tested, in: Contoso HSM." in shown
+    assert "replaces the one in force" in shown
     assert "Switched-off HSM" not in shown
     assert "It ends earlier than the licence in force," in shown
 
