@@ -281,3 +281,19 @@ def test_after_a_rotation_the_page_names_the_version_that_signed(
     assert f"public-key.pem?version={first}" in page
     name = operator.get(key_url(key, "public-key.pem"), {"version": first})["Content-Disposition"]
     assert name == f'attachment; filename="seal-1-{first[:8]}.pem"'
+
+
+def test_the_operations_page_names_the_version_and_the_digest(
+    operator: Client, new_key: NewKey, run: Run
+) -> None:
+    key = new_key()
+    operation = _sign(operator, key, run, algorithm="ES256")
+    page = parse(text_of(operator.get(operation_url(operation))))
+    labels = [element.text for element in page.all("dt")]
+    assert {"Version", "Digest"} <= set(labels)
+    assert page.by_id("signed-digest").text == SHA256.hex()
+    assert [b for b in page.all("button") if b.get("data-copy") == "signed-digest"]
+    link = next(a for a in page.all("a") if a["href"] == f"{key_url(key)}#version-{key.current_version}")
+    shown = [element.text for element in page.all("code")]
+    assert key.current_version in shown
+    assert parse(text_of(operator.get(link["href"]))).by_id(f"version-{key.current_version}")
