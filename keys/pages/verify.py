@@ -15,11 +15,20 @@ from keys.pages.page import VIEW_KEYS, find_key, key_url, needs, render
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``version`` is the one whose public key verifies the signature; None when none does."""
+    """``version`` is the one whose public key verifies the signature; None when none does.
+
+    ``chosen`` is the only one that was tried; None when all on record were.
+    """
 
     algorithm: SignatureAlgorithm
     version: KeyVersion | None
-    tried: int
+    chosen: KeyVersion | None
+
+    @property
+    def kind(self) -> str:
+        """``an ES256 signature``."""
+        article = "a" if self.algorithm.value.startswith("P") else "an"
+        return f"{article} {self.algorithm} signature"
 
 
 @needs(VIEW_KEYS)
@@ -58,7 +67,7 @@ def _verdict(form: VerifyForm) -> Verdict:
         signature=entered["signature_bytes"],
         algorithm=entered["algorithm"],
     )
-    return Verdict(entered["algorithm"], verifying, len(versions))
+    return Verdict(entered["algorithm"], verifying, chosen)
 
 
 def verifying_version(

@@ -162,3 +162,29 @@ def test_readers_verify_and_the_hsm_is_never_asked(
     calls = Counter(hsm.calls)
     assert VALID in _verify(sign_in("auditor"), key, signature)
     assert hsm.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key_type", "named"),
+    [
+        (SignatureAlgorithm.ES256, KeyAlgorithm.EC_P256, "not an ES256 signature"),
+        (SignatureAlgorithm.RS256, KeyAlgorithm.RSA_2048, "not an RS256 signature"),
+        (SignatureAlgorithm.PS256, KeyAlgorithm.RSA_2048, "not a PS256 signature"),
+    ],
+)
+def test_a_refusal_says_which_versions_were_tried(
+    operator: Client,
+    new_key: NewKey,
+    run: Run,
+    clock: Clock,
+    algorithm: SignatureAlgorithm,
+    key_type: KeyAlgorithm,
+    named: str,
+) -> None:
+    key = new_key(algorithm=key_type)
+    signature = _signature(key, run, clock, algorithm)
+    told = _verify(operator, key, signature, digest="00" * 32)
+    assert named in told
+    assert "by any version on record of seal-1" in told
+    told = _verify(operator, key, signature, digest="00" * 32, version=key.current_version)
+    assert "by this version of seal-1" in told
