@@ -111,6 +111,12 @@ def test_the_batch_tells_what_failed_and_tries_it_again(
     assert "All keys are in the HSM" in told["html"]
 
 
+def test_one_key_of_several_is_done(operator: Client, source: CryptoSource, run: Run) -> None:
+    batch = _batch(operator.post(ADD, _entered(source)))
+    run(batch.operations.get(key__name="eseal-001"))
+    assert "1 of 3 keys is done" in text_of(operator.get(_url(batch)))
+
+
 def test_each_operation_and_the_lists_lead_to_the_batch(operator: Client, source: CryptoSource) -> None:
     batch = _batch(operator.post(ADD, _entered(source)))
     operator.post(ADD, _entered(source, count="1", name="apart"))
