@@ -8,6 +8,7 @@ from crispy_forms.helper import FormHelper
 from crispy_forms.layout import HTML, Div, Fieldset, Layout, Row, Submit
 from django import forms
 from django.conf import settings
+from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
@@ -21,6 +22,8 @@ from cryptosources.services.sources import InvalidSource, SourceSettings
 from secretstore.secret import Secret
 
 ONLY_ADMINISTRATORS: Final = "Only administrators switch a crypto source Active or Inactive."
+ASSUMED: Final = "Two years are assumed for a new Key until you enter its date."
+ENDED: Final = "This day is over already. Enter the day on which the client secret will end."
 KEY_NOT_KEPT: Final = "Enter the Key again: it was not saved, and it is never sent back to this page."
 
 
@@ -224,20 +227,18 @@ class SourceForm(forms.Form):
 
     def _prepare_key(self) -> None:
         key, expiry = self.fields["key"], self.fields["secret_expires_on"]
+        expiry.help_text = f"Entra shows it beside the secret. {ASSUMED}"
         if self.source is None:
             key.help_text = "The client secret's value. It is sealed and never shown again."
             if self.cloned_from is not None:
                 key.help_text = "Not copied: it is sealed, and only the workers can open it. Enter it here."
-            expiry.help_text = "Entra shows it beside the secret."
-            if self.initial["secret_expires_on"] == sources.assumed_expiry(self.now):
-                expiry.help_text += " Two years are assumed until you change it."
             return
         key.help_text = (
             "Leave empty to keep the stored one. Needed again when the DNS Name, the token endpoint, "
             "the Application ID or the root certificates change."
         )
         if self.source.secret_expiry_assumed:
-            expiry.help_text = "Assumed: nobody has entered it yet. Entra shows it beside the secret."
+            expiry.help_text = f"Nobody has entered it yet. {expiry.help_text}"
 
     def _prepare_requirements(self) -> None:
         """What must be filled in, and what the browser disables; the rules check both again."""
@@ -268,6 +269,14 @@ class SourceForm(forms.Form):
         if self.errors and self.data.get("key") and "key" not in self.errors:
             self.add_error("key", KEY_NOT_KEPT)
         return self.cleaned_data
+
+    def clean_secret_expires_on(self) -> date | None:
+        """A day that is over is an error, unless it stands so already and is not what is being changed."""
+        entered: date | None = self.cleaned_data["secret_expires_on"]
+        kept = self.source is not None and entered == self.source.secret_expires_on
+        if entered is not None and not kept and entered < timezone.localdate(self.now):
+            raise forms.ValidationError(ENDED)
+        return entered
 
     def _check_rules(self) -> None:
         entered = self.settings()
@@ -314,10 +323,10 @@ class SourceForm(forms.Form):
         )
 
     def _expiry(self) -> date | None:
-        """None for a date that the person has not touched: the service assumes it, and says so."""
+        """None for a date that the person has not touched: for a new Key the service assumes it."""
         entered = self.cleaned_data.get("secret_expires_on")
-        untouched = self.source is None and entered == sources.assumed_expiry(self.now)
-        return None if untouched else entered
+        shown = self.source.secret_expires_on if self.source else sources.assumed_expiry(self.now)
+        return None if entered == shown else entered
 
     @property
     def active(self) -> bool:
@@ -328,7 +337,7 @@ class SourceForm(forms.Form):
 def _helper(source: CryptoSource | None) -> FormHelper:
     helper = FormHelper()
     helper.form_class = "form"
-    helper.attrs = {"autocomplete": "off"}
+    helper.attrs = {"autocomplete": "off", "novalidate": True}
     helper.layout = Layout(
         "revision",
         Fieldset("Profile", "status", "friendly_name", "kind"),

@@ -3,6 +3,7 @@
 The database holds the same rules as check constraints (see ``models.py``); the browser shows them early.
 """
 
+import re
 import unicodedata
 import uuid
 from collections.abc import Callable
@@ -18,6 +19,11 @@ from cryptosources.settings_value import SourceSettings
 KEY_LENGTH: Final = 1000
 SHORT_SECONDS: Final = 60
 LONG_SECONDS: Final = 86_400
+
+_GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SECRET_ID: Final = (
+    "This looks like the secret's ID. Enter its Value; Entra shows it only once, when the secret is made."
+)
 
 # A stored Key goes only to the addresses, and under the name, for which a person entered it.
 AIMING_FIELDS: Final = {
@@ -179,6 +185,8 @@ def _check_key(
     entered: SourceSettings, columns: Columns, existing: CryptoSource | None, problems: _Problems
 ) -> None:
     if entered.key is not None:
+        if _GUID.fullmatch(entered.key.reveal_text().strip()):
+            problems.add("key", _SECRET_ID)
         if len(entered.key.reveal()) > KEY_LENGTH:
             problems.add("key", f"A Key has at most {KEY_LENGTH} characters.")
         return
@@ -202,9 +210,10 @@ def seconds_advice(seconds: int | None) -> list[str]:
     if seconds < SHORT_SECONDS:
         return [
             f"Remove the keys after {seconds} seconds: that is less than a minute, "
-            "so keys in regular use are restored again and again."
+            "so keys in regular use will be restored again and again, "
+            "once keys leave the HSM between signatures."
         ]
     return [
         f"Remove the keys after {seconds:,} seconds: that is more than a day, "
-        "so keys stay in the HSM long after their last signature."
+        "so keys will stay in the HSM long after their last signature."
     ]

@@ -128,7 +128,9 @@ def edit_source(request: HttpRequest, source_id: uuid.UUID) -> HttpResponse:
         if changed is not None:
             unchanged = changed.revision == form.cleaned_data["revision"]
             text = f"Nothing was changed in “{changed}”." if unchanged else f"“{changed}” was saved."
-            return _saved(request, changed, text if sources.is_tested(changed) else f"{text} {TEST_NEXT}")
+            if not sources.is_tested(changed):
+                text += f" {TEST_NEXT}"
+            return _saved(request, changed, text, before=source)
     return _form_page(request, form, title=f"Edit {source}", back_url=page_url(source.pk))
 
 
@@ -189,9 +191,11 @@ def _update(request: HttpRequest, source: CryptoSource, form: SourceForm) -> Cry
     return None
 
 
-def _saved(request: HttpRequest, source: CryptoSource, text: str) -> HttpResponse:
+def _saved(
+    request: HttpRequest, source: CryptoSource, text: str, *, before: CryptoSource | None = None
+) -> HttpResponse:
     messages.success(request, text)
-    for advice in sources.advice(source=source, now=timezone.now()):
+    for advice in sources.advice(source=source, before=before, now=timezone.now()):
         messages.warning(request, advice)
     return HttpResponseRedirect(page_url(source.pk))
 

@@ -12,6 +12,7 @@ from typing import Final
 from django.db import IntegrityError, transaction
 from django.db.models import F, ProtectedError
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from audit.services import Actor, record
 from cryptosources import rules, trusted_roots
@@ -183,14 +184,17 @@ def _save_unique(source: CryptoSource) -> None:
 
 
 def _credential(entered: SourceSettings, source: CryptoSource, now: datetime) -> dict[str, object]:
-    """The columns of the Key that change: the sealed value, its end date and where that date is from."""
+    """The columns of the Key that change: the sealed value, its end date and where that date is from.
+
+    A new Key for which no date is named has not the old one's: its date is assumed.
+    """
     changed: dict[str, object] = {}
     if entered.key is not None:
         seal_into(source, "sealed_secret", entered.key)
         changed["sealed_secret"] = source.sealed_secret
     if entered.secret_expires_on is not None and entered.secret_expires_on != source.secret_expires_on:
         changed |= {"secret_expires_on": entered.secret_expires_on, "secret_expiry_assumed": False}
-    elif source.secret_expires_on is None and entered.key is not None:
+    elif entered.secret_expires_on is None and entered.key is not None:
         changed |= {"secret_expires_on": assumed_expiry(now), "secret_expiry_assumed": True}
     return changed
 
@@ -314,16 +318,43 @@ def _switch(source_id: uuid.UUID, status: SourceStatus, actor: Actor, now: datet
     return bool(changed)
 
 
-def advice(*, source: CryptoSource, now: datetime) -> list[str]:
-    """What is allowed but probably not meant, as sentences to show after saving."""
-    found = rules.seconds_advice(source.remove_after_seconds)
+def advice(*, source: CryptoSource, before: CryptoSource | None = None, now: datetime) -> list[str]:
+    """What is allowed but probably not meant, as sentences to show after saving.
+
+    ``before`` is the source as it was; what was odd then already and stands as it stood is not repeated.
+    """
+    found = []
+    if before is None or before.remove_after_seconds != source.remove_after_seconds:
+        found += rules.seconds_advice(source.remove_after_seconds)
+    if before is None or _account(before) != _account(source):
+        found += _same_account_advice(source)
+    return found + _expiry_advice(source, now)
+
+
+def _account(source: CryptoSource) -> tuple[str, uuid.UUID | None]:
+    return source.dns_name, source.application_id
+
+
+def _same_account_advice(source: CryptoSource) -> list[str]:
+    dns_name, application_id = _account(source)
+    if application_id is None:
+        return []
+    same = CryptoSource.objects.filter(dns_name=dns_name, application_id=application_id)
+    return [
+        f"“{other}” reaches the same HSM with the same Application ID. One of the two is enough, "
+        "unless you mean to keep their keys apart."
+        for other in same.exclude(pk=source.pk)[:1]
+    ]
+
+
+def _expiry_advice(source: CryptoSource, now: datetime) -> list[str]:
+    found = []
+    ends_on = date_format(source.secret_expires_on, "j M Y") if source.secret_expires_on else ""
     days = source.secret_days_left(timezone.localdate(now))
     if days is not None and days < 0:
-        found.append(f"The Key ended on {source.secret_expires_on}: signing in will be refused.")
+        found.append(f"The Key ended on {ends_on}: signing in will be refused.")
     if source.secret_expiry_assumed:
-        found.append(
-            f"The Key's end date, {source.secret_expires_on}, is assumed. Enter the one that Entra shows."
-        )
+        found.append(f"The Key's end date, {ends_on}, is assumed. Enter the one that Entra shows.")
     found += [
         f"The root certificate “{root.subject}” has expired."
         for root in trusted_roots.parse(source.trusted_roots)

@@ -129,6 +129,7 @@ def test_an_untouched_end_date_is_marked_as_assumed(administrator: Client) -> No
         ({"token_endpoint": ""}, "token_endpoint", "Enter the token URL"),
         ({"application_id": "zzz"}, "application_id", "GUID"),
         ({"key": ""}, "key", "Enter the Key: the client secret"),
+        ({"key": " 0F1e2d3c-aaaa-bbbb-cccc-0123456789ab "}, "key", "Enter its Value"),
         ({"secret_expires_on": "soon"}, "secret_expires_on", "valid date"),
         ({"keep_after_signing": "on", "remove_after_seconds": "60"}, "keep_after_signing", "This needs"),
         ({"remove_after_seconds": "60"}, "remove_after_seconds", "This needs"),
@@ -203,6 +204,84 @@ def test_an_edit_without_a_key_keeps_the_stored_one(administrator: Client) -> No
         "administrator",
     )
     assert open_from(source, "sealed_secret").reveal_text() == KEY
+
+
+def test_a_new_key_has_not_the_end_date_of_the_old_one(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    response = administrator.post(
+        page(source, "change/"), edit_entries(source, status="active", key="new-secret")
+    )
+    source.refresh_from_db()
+    assumed = sources.assumed_expiry(timezone.now())
+    assert (source.secret_expires_on, source.secret_expiry_assumed) == (assumed, True)
+    words = " ".join(str(message) for message in get_messages(response.wsgi_request))
+    assert f"{assumed.day} {assumed:%b %Y}, is assumed" in words
+
+
+def test_a_new_key_with_its_date_has_that_one(administrator: Client) -> None:
+    source = make_source(azure_settings(secret_expires_on=None))
+    entries = edit_entries(source, status="active", key="new-secret", secret_expires_on="2031-05-06")
+    assert errors_of(administrator, page(source, "change/"), entries) == {}
+    source.refresh_from_db()
+    assert (str(source.secret_expires_on), source.secret_expiry_assumed) == ("2031-05-06", False)
+
+
+@pytest.mark.parametrize("part", ["add/", "change/", "clone/"])
+def test_the_date_says_what_is_assumed(administrator: Client, part: str) -> None:
+    source = make_source(azure_settings())
+    form = administrator.get(ADD if part == "add/" else page(source, part)).context["form"]
+    assert "Two years are assumed for a new Key until you enter its date." in str(
+        form.fields["secret_expires_on"].help_text
+    )
+
+
+def test_a_date_that_is_over_is_refused_at_its_field(administrator: Client) -> None:
+    yesterday = (timezone.localdate() - timedelta(days=1)).isoformat()
+    entries = new_entries(status="active", secret_expires_on=yesterday)
+    assert "over already" in errors_of(administrator, ADD, entries)["secret_expires_on"][0]
+    source = make_source(azure_settings())
+    entries = edit_entries(source, status="active", secret_expires_on=yesterday)
+    found = errors_of(administrator, page(source, "change/"), entries)
+    assert "over already" in found["secret_expires_on"][0]
+
+
+def test_a_key_that_ended_does_not_hinder_another_change(administrator: Client) -> None:
+    source = make_source(azure_settings(secret_expires_on=timezone.localdate() - timedelta(days=1)))
+    entries = edit_entries(source, status="active", friendly_name="Renamed")
+    assert errors_of(administrator, page(source, "change/"), entries) == {}
+
+
+@pytest.mark.parametrize(
+    ("stored", "posted", "warned"),
+    [
+        ({}, {"remove_after_seconds": "5"}, True),
+        ({"remove_after_seconds": 5}, {"friendly_name": "Renamed"}, False),
+        ({"remove_after_seconds": 5}, {"remove_after_seconds": "6"}, True),
+    ],
+)
+def test_few_seconds_are_warned_about_when_they_are_entered(
+    administrator: Client, stored: dict[str, int], posted: dict[str, str], warned: bool
+) -> None:
+    held = {"backup_restore": True, "keep_after_signing": True, "remove_after_seconds": 600} | stored
+    source = make_source(azure_settings(**held))
+    entries = edit_entries(source, status="active", **KEEP, remove_after_seconds="5") | posted
+    response = administrator.post(page(source, "change/"), entries)
+    words = " ".join(str(message) for message in get_messages(response.wsgi_request))
+    assert ("once keys leave the HSM between signatures" in words) is warned
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({}, True), ({"dns_name": "fabrikam.managedhsm.azure.net"}, False)],
+)
+def test_a_second_source_for_the_same_account_and_hsm_is_told(
+    administrator: Client, changes: dict[str, str], told: bool
+) -> None:
+    make_source(azure_settings("First"))
+    entries = new_entries(status="active", friendly_name="Second", **changes)
+    response = administrator.post(ADD, entries)
+    words = " ".join(str(message) for message in get_messages(response.wsgi_request))
+    assert ("“First” reaches the same HSM with the same Application ID" in words) is told
 
 
 def test_an_edit_shows_everything_but_the_key(administrator: Client) -> None:
