@@ -31,6 +31,7 @@ from cryptosources.services import (
     throw_away,
 )
 from cryptosources.services.connections import provider_for
+from tests.cryptosources.conftest import InstallLicence
 from tests.cryptosources.cycle import Clock, begin, cycle_steps, hsm_of, records, step_on, upkeep
 from tests.cryptosources.factories import ACTOR, NOW, azure_settings, make_source
 
@@ -347,11 +348,15 @@ def test_an_error_of_ours_is_followed_by_a_pause_too(
     assert broken.call_count == 1
 
 
-def test_a_person_need_not_wait_for_a_pause(source: CryptoSource, clock: Clock) -> None:
+def test_a_person_need_not_wait_for_a_pause(
+    source: CryptoSource, clock: Clock, sent: list[str], django_capture_on_commit_callbacks: Any
+) -> None:
     row = left_behind(source)
     hsm_of(source).fail_next("read", ProviderUnavailable("Away."))
     step_on(clock)
-    assert throw_away.try_again(key_id=row.pk, actor=ACTOR, now=clock())
+    with django_capture_on_commit_callbacks(execute=True):
+        assert throw_away.try_again(key_id=row.pk, actor=ACTOR, now=clock())
+    assert sent == [str(row.pk)]
     step_on(clock)
     assert not ThrowAwayKey.objects.exists()
 
@@ -634,3 +639,41 @@ def test_a_test_whose_claim_is_lost_begins_no_cycle(
     monkeypatch.setattr(key_cycle, "_why_not_begun", ended_meanwhile)
     begin(source, clock)
     assert not ThrowAwayKey.objects.exists()
+
+
+def test_a_key_left_by_another_test_meanwhile_keeps_the_cycle_from_beginning(
+    source: CryptoSource, clock: Clock
+) -> None:
+    test = connection_test.request_test(source=source, actor=ACTOR, now=clock(), full_cycle=True)
+    left_behind(source, due_at=NOW + timedelta(hours=1))
+    connection_test.run_test(test_id=test.pk, clock=clock)
+    test.refresh_from_db()
+    assert "earlier test" in cycle_steps(test)[key_cycle.NOT_BEGUN]["detail"]
+    assert the_key().name == "km-test-1"
+
+
+def test_a_licence_lost_meanwhile_keeps_the_cycle_from_beginning(
+    clock: Clock, install: InstallLicence
+) -> None:
+    install("source:azure_managed_hsm")
+    source = make_source(azure_settings())
+    test = source.tests.create(
+        state=State.RUNNING,
+        full_cycle=True,
+        source_revision=source.revision,
+        created_at=NOW,
+        sent_at=NOW,
+        claim_expires_at=NOW + timedelta(hours=1),
+    )
+    install("source:something_else")
+    assert key_cycle.begin(test=test, now=clock()) is False
+    assert "does not include" in cycle_steps(test)[key_cycle.NOT_BEGUN]["detail"]
+    assert not ThrowAwayKey.objects.exists()
+
+
+def test_each_step_keeps_its_test_alive(source: CryptoSource, clock: Clock, settings: Any) -> None:
+    test = begin(source, clock)
+    clock.move(seconds=settings.CLAIM_SECONDS - 1)
+    step_on(clock)
+    test.refresh_from_db()
+    assert test.claim_expires_at == clock() + timedelta(seconds=settings.CLAIM_SECONDS)
