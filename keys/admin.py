@@ -105,17 +105,21 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
         return wording.badge(wording.place(row))
 
     @admin.display(description="Validity", ordering="expires_at")
-    def validity(self, row: ManagedKey) -> SafeString | str:
-        return "–" if row.where in NAME_FREE else wording.badge(wording.validity(row, timezone.now()))
+    def validity(self, row: ManagedKey) -> SafeString:
+        if row.where in NAME_FREE:
+            return wording.nothing("–")
+        words = wording.validity(row, timezone.now())
+        return wording.badge(words) if words.badge or row.expires_at else wording.nothing(words.text)
 
     @admin.display(description="Last used", ordering="last_used")
     def last_used(self, row: Any) -> SafeString:
-        shown = wording.plain_day(row.last_used) if row.last_used else "never"
-        return format_html('<span class="nowrap">{}</span>', shown)
+        if row.last_used is None:
+            return wording.nothing("never")
+        return format_html('<span class="nowrap">{}</span>', wording.plain_day(row.last_used))
 
     @admin.display(description="Signatures, 30 days", ordering="recent_signatures")
-    def signatures(self, row: Any) -> int:
-        return int(row.recent_signatures)
+    def signatures(self, row: Any) -> SafeString | int:
+        return int(row.recent_signatures) or wording.nothing("0")
 
 
 @admin.register(KeyOperation)
@@ -200,11 +204,13 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
         return row.actor_name
 
     @admin.display(description="Took")
-    def took(self, row: KeyOperation) -> str:
+    def took(self, row: KeyOperation) -> SafeString | str:
         started = row.finished_at or row.started_at
-        return wording.span(operation.took(row, now=timezone.now())) if started else "–"
+        return wording.span(operation.took(row, now=timezone.now())) if started else wording.nothing("–")
 
     @admin.display(description="What failed")
-    def problem(self, row: KeyOperation) -> str:
+    def problem(self, row: KeyOperation) -> SafeString | str:
         shown = row.error if row.state != OperationState.SUCCEEDED else ""
+        if not shown:
+            return wording.nothing("–")
         return shown if len(shown) <= 120 else f"{shown[:119]}…"

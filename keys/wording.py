@@ -159,6 +159,11 @@ def badge(words: Words) -> SafeString:
     return format_html('{} <span class="quiet nowrap">{}</span>', mark, words.note) if words.note else mark
 
 
+def nothing(shown: str) -> SafeString:
+    """A cell of a list that says nothing: a narrow window leaves it out."""
+    return format_html('<span class="nothing">{}</span>', shown)
+
+
 def moment(at: datetime) -> SafeString:
     """A time for a cell of a list, as ``components/time.html`` shows it."""
     shown = date_format(timezone.localtime(at), "j M Y, H:i")

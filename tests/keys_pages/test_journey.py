@@ -199,3 +199,25 @@ def test_validity_is_changed_and_the_list_of_operations_follows(
         expect(page.get_by_text("waits for a worker")).to_have_count(0)
         page = console.open(f"/keys/managedkey/{key.pk}/")
         expect(page.get_by_text("This key signs nothing now.")).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "shown"), [(1280, True), (390, False)])
+def test_a_narrow_list_leaves_out_what_says_nothing(
+    browser: Browser,
+    live_server: LiveServer,
+    source: CryptoSource,
+    alice: User,
+    new_key: NewKey,
+    width: int,
+    shown: bool,
+) -> None:
+    new_key()
+    with window(browser, live_server.url, width=width) as console:
+        console.enter_as(alice)
+        keys = console.open("/keys/managedkey/")
+        assert keys.locator(".field-key_type").is_visible()
+        for column in ("validity", "last_used", "signatures"):
+            assert keys.locator(f"td.field-{column}").is_visible() is shown, column
+        operations = console.open("/keys/keyoperation/")
+        assert operations.locator("td.field-took").is_visible()
+        assert operations.locator("td.field-problem").is_visible() is shown
