@@ -8,7 +8,7 @@ AXE := tests/axe
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-reset test test-long screenshots lint docs requirements clean debian-packages
+.PHONY: help demo demo-passwords demo-reset test test-long screenshots lint docs requirements clean debian-packages
 
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST = $(BIN)/python -m pytest --numprocesses 2 --session-timeout 840
@@ -17,6 +17,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 help:
 	@echo 'make demo            start everything here and walk through the main job (ONCE=1: then stop)'
+	@echo 'make demo-passwords  give the accounts of the demo new passwords'
 	@echo 'make demo-reset      forget the data of the demo'
 	@echo 'make test            every proof that fits in ten minutes, on PostgreSQL and on SQLite'
 	@echo 'make test-long       the long proofs: crash storms, load'
@@ -55,6 +56,9 @@ $(AXE)/node_modules/installed: $(AXE)/package.json $(AXE)/package-lock.json | de
 
 demo: $(VENV)/installed-run
 	@exec $(BIN)/python -m demo $(if $(filter-out 0,$(ONCE)),--once)
+
+demo-passwords: $(VENV)/installed-run
+	@$(BIN)/python -m demo --passwords
 
 demo-reset: $(VENV)/installed-run
 	@$(BIN)/python -m demo --reset

@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from demo.processes import ROOT
+from demo.processes import ROOT, ProcessFailed
 from demo.report import say
-from demo.supervisor import InUse, Supervisor, reset
+from demo.supervisor import InUse, NoDemo, Supervisor, new_passwords, reset
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,6 +16,11 @@ def parser() -> argparse.ArgumentParser:
         "main job, and stay up for clicking.",
     )
     made.add_argument("--once", action="store_true", help="stop after the walk")
+    made.add_argument(
+        "--passwords",
+        action="store_true",
+        help="only give the accounts of the four roles new passwords; the demo may be running",
+    )
     made.add_argument("--reset", action="store_true", help="forget the data of earlier runs")
     made.add_argument(
         "--home", type=Path, default=ROOT / ".demo", help="where the data is kept (default: .demo)"
@@ -25,14 +30,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     options = parser().parse_args()
-    if not options.reset:
+    if not (options.reset or options.passwords):
         return Supervisor(options.home, once=options.once).run()
     try:
-        reset(options.home)
-    except InUse as err:
+        if options.passwords:
+            new_passwords(options.home)
+        else:
+            reset(options.home)
+            say("The demo's data is gone.")
+    except (InUse, NoDemo, ProcessFailed) as err:
         say(str(err))
         return 1
-    say("The demo's data is gone.")
     return 0
 
 

@@ -15,6 +15,9 @@ from typing import Any
 
 ROLES = ("operator", "administrator", "auditor", "ops")
 LICENCE_DAYS = 365
+#: The accounts of the walk itself, and what the list of people calls them.
+WALK_ACCOUNTS = ("walk-operator", "walk-administrator")
+WALK_NAME = "Demo walk"
 
 
 def passwords(output: str) -> dict[str, str]:
@@ -82,6 +85,8 @@ def account(name: str, *, renew: bool) -> str:
         return ""
     password = secrets.token_urlsafe(12)
     user.set_password(password)
+    if name in WALK_ACCOUNTS:
+        user.first_name = WALK_NAME
     user.save()
     user.groups.set(Group.objects.filter(name=name.rpartition("-")[2]))
     return password

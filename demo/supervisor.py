@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from demo import prepare
 from demo.installation import Installation
@@ -36,7 +36,6 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST_SOCKET_PATH = 100
 READY_SECONDS = 60.0
 PREPARE_SECONDS = 120.0
-WALK_ACCOUNTS = ("walk-operator", "walk-administrator")
 
 
 class Stopped(BaseException):
@@ -45,6 +44,10 @@ class Stopped(BaseException):
 
 class InUse(Exception):
     """Another demo works in the same folder."""
+
+
+class NoDemo(Exception):
+    """No demo was ever started in the folder."""
 
 
 @dataclass
@@ -59,7 +62,7 @@ class State:
     def load(cls, home: Path) -> Self:
         """The last run's state, or a new one; ports that somebody else took since are replaced."""
         file = home / "state.json"
-        old = json.loads(file.read_text()) if file.exists() else {}
+        old = cls._stored(file)
         state = cls(
             secret_key=old.get("secret_key") or secrets.token_urlsafe(50),
             web_port=free_port(old.get("web_port", WEB_PORT)),
@@ -68,6 +71,19 @@ class State:
         file.touch(mode=0o600)
         file.write_text(json.dumps(vars(state)))
         return state
+
+    @classmethod
+    def of_last_run(cls, home: Path) -> Self:
+        """As it is, for use beside a running demo. Raises NoDemo."""
+        stored = cls._stored(home / "state.json")
+        if "secret_key" not in stored:
+            raise NoDemo(f"No demo was started in {home} yet. Start one: it prints passwords.")
+        return cls(**stored)
+
+    @staticmethod
+    def _stored(file: Path) -> dict[str, Any]:
+        stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return stored
 
 
 @contextmanager
@@ -91,6 +107,24 @@ def reset(home: Path) -> None:
     if home.exists():
         with owned(home):
             shutil.rmtree(home)
+
+
+def new_passwords(home: Path) -> None:
+    """Give the accounts of the four roles new passwords, and say them; the demo may be running meanwhile.
+
+    Raises NoDemo, or ProcessFailed.
+    """
+    home = home.resolve()
+    installation = Installation(home=home, run=home / "run", **vars(State.of_last_run(home)))
+    child = installation.preparation("--renew", *prepare.ROLES)
+    child.start()
+    say_passwords(prepare.passwords(child.result(seconds=PREPARE_SECONDS)))
+
+
+def say_passwords(people: dict[str, str]) -> None:
+    for name, password in people.items():
+        say(f"  {name:<14} {password}")
+    say("These passwords are shown once; `make demo-passwords` makes new ones.\n")
 
 
 def socket_folder(home: Path) -> Path:
@@ -185,7 +219,7 @@ class Supervisor:
             raise Stopped
 
     def _prepare(self, installation: Installation) -> dict[str, str]:
-        child = installation.preparation("--renew", *WALK_ACCOUNTS)
+        child = installation.preparation("--renew", *prepare.WALK_ACCOUNTS)
         self._start(child)
         made = prepare.passwords(child.result(seconds=PREPARE_SECONDS))
         self.children.remove(child)
@@ -204,14 +238,12 @@ class Supervisor:
             wait_until(ready, what=f"{name} is ready", seconds=seconds, children=self.children)
 
     def _introduce(self, installation: Installation, passwords: dict[str, str]) -> None:
-        people = {name: password for name, password in passwords.items() if name not in WALK_ACCOUNTS}
+        people = {name: password for name, password in passwords.items() if name not in prepare.WALK_ACCOUNTS}
         say(f"\nThe console: {installation.url}")
-        for name, password in people.items():
-            say(f"  {name:<14} {password}")
         if people:
-            say("These passwords are shown once. `make demo-reset` makes new ones and forgets all data.\n")
+            say_passwords(people)
         else:
-            say("The accounts keep their passwords of the first run; `make demo-reset` starts afresh.\n")
+            say("The accounts keep their passwords; `make demo-passwords` makes new ones.\n")
 
     def _show_the_way(self, installation: Installation) -> None:
         credentials = f"{Path(sys.executable)} -m sandbox credentials --data {installation.sandbox_data}"

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from demo.installation import Installation
 from demo.person import Page, Person, Refused
+from demo.prepare import WALK_ACCOUNTS
 from demo.report import say, step
 
-OPERATOR, ADMINISTRATOR = "walk-operator", "walk-administrator"
+OPERATOR, ADMINISTRATOR = WALK_ACCOUNTS
 SOURCES = "/cryptosources/cryptosource/"
 KEYS = "/keys/managedkey/"
 SOURCE_NAME = "Demo HSM"

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from demo.person import Person, Refused
 from demo.processes import ROOT, free_port, short_directory, wait_until
 from demo.supervisor import last_error
 from demo.walk import verify
@@ -54,6 +55,13 @@ class Demo:
         file = self.home / "state.json"
         if not file.exists():
             file.write_text(json.dumps({"web_port": free_port(), "sandbox_port": free_port()}))
+
+    def call(self, *words: str, code: int) -> str:
+        """What another ``python -m demo`` in this folder says, which ends by itself."""
+        command = [*DEMO, "--home", str(self.home), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
 
     def wait(self) -> int:
         assert self.process is not None
@@ -122,12 +130,31 @@ def test_the_walk_ends_well_and_a_second_run_keeps_the_data(demo: Demo) -> None:
     assert second.splitlines()[-1] == "DEMO OK"
     assert "fill in the form" in first
     assert "fill in the form" not in second, "the second run uses the first one's crypto source"
-    passwords = re.findall(r"^  (?:operator|administrator|auditor|ops) +(\S+)$", first, re.MULTILINE)
+    passwords = passwords_in(first)
     assert len(set(passwords)) == 4
     assert "keep their passwords" in second
     _assert_absent(demo.home, passwords)
-    subprocess.run([*DEMO, "--home", str(demo.home), "--reset"], cwd=ROOT, check=True, timeout=30)
+    renewed = passwords_in(demo.call("--passwords", code=0))
+    assert len(set(renewed) | set(passwords)) == 8
+    demo.call("--reset", code=0)
     assert not demo.home.exists()
+
+
+def passwords_in(said: str) -> list[str]:
+    return re.findall(r"^  (?:operator|administrator|auditor|ops) +(\S+)$", said, re.MULTILINE)
+
+
+def test_new_passwords_beside_a_running_demo(demo: Demo) -> None:
+    assert "No demo" in demo.call("--passwords", code=1)
+    demo.start().wait_until_said("Ctrl-C stops it")
+    before = (demo.home / "state.json").read_text()
+    password = passwords_in(demo.call("--passwords", code=0))[1]
+    assert (demo.home / "state.json").read_text() == before, "the ports are still those of the running demo"
+    administrator = Person(f"http://localhost:{json.loads(before)['web_port']}")
+    with pytest.raises(Refused, match="cannot sign in"):
+        administrator.sign_in("administrator", passwords_in(demo.said())[1])
+    administrator.sign_in("administrator", password)
+    assert administrator.open("/auth/user/").text.count("Demo walk") == 2
 
 
 def _assert_absent(home: Path, passwords: list[str]) -> None:
@@ -156,13 +183,8 @@ def test_a_signal_stops_every_process(demo: Demo, number: signal.Signals, moment
 
 def test_a_second_demo_in_the_same_folder_is_refused_and_so_is_a_reset(demo: Demo) -> None:
     demo.start().wait_until_said("broker")
-    command = [*DEMO, "--home", str(demo.home)]
-    for words in (["--once"], ["--reset"]):
-        done = subprocess.run(
-            [*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-        )
-        assert done.returncode == 1
-        assert "running" in done.stdout
+    for word in ("--once", "--reset"):
+        assert "running" in demo.call(word, code=1)
     assert demo.home.exists()
 
 
