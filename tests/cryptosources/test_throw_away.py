@@ -677,3 +677,18 @@ def test_each_step_keeps_its_test_alive(source: CryptoSource, clock: Clock, sett
     step_on(clock)
     test.refresh_from_db()
     assert test.claim_expires_at == clock() + timedelta(seconds=settings.CLAIM_SECONDS)
+
+
+def test_an_error_of_ours_after_a_lost_claim_owes_the_removal_too(
+    source: CryptoSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(source, clock)
+
+    def fails(_self: MemoryProvider, _spec: Any) -> None:
+        ThrowAwayKey.objects.all().delete()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MemoryProvider, "create_key", fails)
+    with pytest.raises(ZeroDivisionError):
+        step_on(clock)
+    assert the_key().is_being_removed
