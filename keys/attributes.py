@@ -14,6 +14,9 @@ KEY_TAG: Final = "keymanager-key"
 RESERVED_PREFIX: Final = "keymanager-"
 MOST_TAGS: Final = 15 - len((INSTALLATION_TAG, KEY_TAG))
 TAG_LENGTH: Final = 256
+FIRST_YEAR: Final = 2000
+LAST_YEAR: Final = 2999
+YEARS: Final = f"Give a year from {FIRST_YEAR} to {LAST_YEAR}."
 #: From when on the console says that a key expires soon.
 EXPIRES_SOON: Final = timedelta(days=30)
 
@@ -57,6 +60,12 @@ def require_dates(*, not_before: datetime | None, expires_at: datetime | None) -
     """BadAttributes unless the end comes after the beginning."""
     if not_before is not None and expires_at is not None and expires_at <= not_before:
         raise BadAttributes("This must be later than “Valid from”.", field="expires_at")
+
+
+def require_year(at: datetime | None, *, field: str = "") -> None:
+    """BadAttributes outside 2000 to 2999: an HSM counts seconds from 1970 on, and calendars end at 9999."""
+    if at is not None and not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise BadAttributes(YEARS, field=field)
 
 
 def require_tags(tags: Mapping[str, str]) -> None:

@@ -27,6 +27,7 @@ from keys.attributes import (
     format_tags,
     parse_tags,
     require_dates,
+    require_year,
 )
 from keys.encodings import parse_bytes
 from keys.models import KeyVersion, ManagedKey
@@ -96,6 +97,15 @@ class MomentField(forms.DateTimeField):
     widget = forms.DateTimeInput({"type": "datetime-local"}, format=FORMAT)
     default_error_messages = {"invalid": "Give a day and a time, such as 2027-01-31T23:59."}
 
+    def to_python(self, value: Any) -> datetime | None:
+        """The years that a key can have; nearer to the calendar's ends no time zone could be reckoned."""
+        moment: datetime | None = super().to_python(value)
+        try:
+            require_year(moment)
+        except BadAttributes as error:
+            raise forms.ValidationError(str(error)) from error
+        return moment
+
 
 class AttributesForm(forms.Form):
     """From when until when a key signs, and the operators' tags. ``attributes`` is what was entered."""
@@ -150,7 +160,8 @@ class UpdateForm(AttributesForm):
     enabled = forms.BooleanField(
         label="Enabled",
         required=False,
-        help_text="A key that is not enabled signs nothing. Its signatures keep verifying.",
+        help_text="This console signs nothing with a key that is not enabled. In the HSM the current version "
+        "is disabled; earlier versions keep what they have there. Signatures keep verifying.",
     )
 
     def __init__(self, *args: Any, key: ManagedKey, **kwargs: Any) -> None:

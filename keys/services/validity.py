@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from cryptosources.providers.api import KeyAttributes
-from keys.attributes import BadAttributes, Validity, require_dates, require_tags
+from keys.attributes import BadAttributes, Validity, require_dates, require_tags, require_year
 from keys.models import ManagedKey
 from keys.services.refusals import OperationRefused
 
@@ -27,8 +27,10 @@ def fit(attributes: KeyAttributes) -> KeyAttributes:
 
     OperationRefused, naming the field, for dates or tags that no key can have.
     """
-    start, end = _whole(attributes.not_before), _whole(attributes.expires_at)
     try:
+        require_year(attributes.not_before, field="not_before")
+        require_year(attributes.expires_at, field="expires_at")
+        start, end = _whole(attributes.not_before), _whole(attributes.expires_at)
         require_dates(not_before=start, expires_at=end)
         require_tags(attributes.tags)
     except BadAttributes as error:
@@ -81,9 +83,10 @@ class KeyNotValid(Exception):
 def require_valid(key: ManagedKey, *, now: datetime, version: str) -> None:
     """KeyNotValid unless the key may sign now with that version.
 
-    The dates on record are the current version's; an earlier version is left to the HSM, which knows.
+    A disabled key signs with none. The dates on record are the current version's; those of an earlier
+    one are left to the HSM, which knows.
     """
-    if version == key.current_version and (reason := why_not_valid(key, now=now)):
+    if (version == key.current_version or not key.enabled) and (reason := why_not_valid(key, now=now)):
         raise KeyNotValid(reason, key.validity(now))
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from django.utils import timezone
+from django.utils.timezone import now as real_now
 
 from audit.models import AuditRecord
 from cryptosources.errors import SourceInactive
@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def clock() -> Clock:
     """Now: the in-memory HSM looks at the real clock."""
-    return Clock(timezone.now())
+    return Clock(real_now())
 
 
 def held(hsm: MemoryHsm, name: str = "seal-1") -> KeyAttributes:
@@ -89,6 +89,9 @@ def test_a_key_is_generated_with_dates_and_tags(
     [
         ({"expires_at": -DAY}, "expires_at"),
         ({"not_before": 2 * DAY, "expires_at": DAY}, "expires_at"),
+        ({"not_before": datetime(1999, 12, 31, tzinfo=UTC)}, "not_before"),
+        ({"not_before": datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))}, "not_before"),
+        ({"expires_at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))}, "expires_at"),
         ({"tags": {f"t{number}": "" for number in range(MOST_TAGS + 1)}}, "tags"),
         ({"tags": {"keymanager-key": "another"}}, "tags"),
     ],
@@ -316,3 +319,26 @@ def test_the_lists_filter_and_the_rule_agree(new_key: NewKey, clock: Clock, vali
                 key.save()
                 found = ManagedKey.objects.in_validity(validity, now=clock()).exists()
                 assert found is (key.validity(clock()) is validity), (enabled, start, end)
+
+
+def test_a_disabled_key_signs_with_no_version(
+    hsm: MemoryHsm, new_key: NewKey, clock: Clock, run: Run, do: Do
+) -> None:
+    key = new_key()
+    queued = ask_signature(key, clock)
+    do(key, OperationKind.ROTATE)
+    run(ask_update(key, clock, enabled=False))
+    ended = run(queued)
+    assert ended.state == OperationState.FAILED
+    assert "is disabled" in ended.error
+    assert hsm.calls["sign"] == 0
+
+
+def test_the_dates_of_an_earlier_version_are_left_to_the_hsm(
+    hsm: MemoryHsm, new_key: NewKey, clock: Clock, run: Run, do: Do
+) -> None:
+    key = new_key()
+    queued = ask_signature(key, clock)
+    do(key, OperationKind.ROTATE)
+    run(ask_update(key, clock, not_before=clock() + DAY))
+    assert run(queued).state == OperationState.SUCCEEDED

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from cryptosources.models import CryptoSource
 from keys.models import KeyOperation, ManagedKey
@@ -44,12 +45,25 @@ def test_a_key_is_generated_with_dates_and_tags_and_shows_them(
         assert told in page
 
 
+@pytest.mark.parametrize("zone", ["Europe/Vienna", "America/New_York", "UTC"])
+@pytest.mark.parametrize("value", ["0001-01-01T00:00", "1969-12-31T23:59", "9999-12-31T23:59"])
+def test_the_ends_of_the_calendar_are_refused_in_every_time_zone(
+    operator: Client, new_key: NewKey, settings: Settings, zone: str, value: str
+) -> None:
+    key = new_key()
+    settings.TIME_ZONE = zone
+    page = text_of(operator.post(key_url(key, "update/"), {"enabled": "on", "not_before": value}))
+    assert "Give a year from 2000 to 2999" in error_at(page, "not_before")
+
+
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
         ("tags", "no equals sign", "name=value"),
         ("tags", "keymanager-key=x", "kept for this console"),
         ("not_before", "tomorrow", "Give a day and a time"),
+        ("not_before", "0001-01-01T00:00", "Give a year from 2000 to 2999"),
+        ("expires_at", "9999-12-31T23:59", "Give a year from 2000 to 2999"),
         ("expires_at", "2020-01-01T00:00", "This is past"),
     ],
 )
