@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
+from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -15,7 +16,7 @@ from cryptosources.providers.algorithms import KeyAlgorithm
 from keys import wording
 from keys.attributes import Validity
 from keys.lifecycle import OperationKind, OperationState, Residency
-from keys.models import KeyBatch, KeyOperation, KeyOperationQuerySet, ManagedKey, ManagedKeyQuerySet
+from keys.models import KeyBatch, KeyOperationQuerySet, ManagedKey, ManagedKeyQuerySet
 
 
 class SourceFilter(SimpleListFilter):
@@ -78,15 +79,20 @@ class KeyBatchFilter(BatchFilter):
 
 
 class ActorFilter(SimpleListFilter):
-    """Operations that one person, or one program, asked for."""
+    """Operations that one person asked for; the accounts are offered, the address may name others."""
 
     title = "who"
     parameter_name = "who"
     most = 50
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
-        names = KeyOperation.objects.order_by("actor_name").values_list("actor_name", flat=True).distinct()
-        return [(name, name) for name in names[: self.most]]
+        """None but the chosen one where only the rows are asked for, again and again."""
+        chosen = request.GET.get(str(self.parameter_name), "")
+        names = {chosen} if chosen else set()
+        if request.accepts("text/html"):
+            accounts = get_user_model()._default_manager.order_by("username")
+            names.update(accounts.values_list("username", flat=True)[: self.most])
+        return [(name, name) for name in sorted(names)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(actor_name=self.value()) if self.value() else queryset

@@ -243,6 +243,25 @@ def test_operations_are_filtered_by_key_state_and_kind(operator: Client, source:
     assert "The HSM is away." in text_of(operator.get(OPERATIONS))
 
 
+def test_who_is_offered_from_the_accounts_and_not_read_for_rows_that_are_followed(
+    operator: Client, source: CryptoSource
+) -> None:
+    _operation(_key(source, "first"), actor_name="bob")
+    for accept, query in (("text/html", ""), ("application/json", ""), ("application/json", "?who=bob")):
+        with CaptureQueriesContext(connection) as queries:
+            answer = operator.get(OPERATIONS + query, headers={"Accept": accept})
+        assert answer.status_code == 200
+        assert not [q["sql"] for q in queries if "DISTINCT" in q["sql"]]
+        accounts = [q for q in queries if 'FROM "auth_user" ORDER BY' in q["sql"]]
+        assert len(accounts) == (1 if accept == "text/html" else 0)
+    page = text_of(operator.get(f"{OPERATIONS}?who=bob"))
+    assert "who=the-operator" in page
+    assert "who=bob" in page
+    for who, listed in (("bob", True), ("eve", False)):
+        followed = operator.get(f"{OPERATIONS}?who={who}", headers={"Accept": "application/json"})
+        assert ("Back up first" in followed.json()["html"]) is listed
+
+
 @pytest.mark.parametrize(
     ("changes", "state", "told"),
     [
