@@ -27,9 +27,9 @@ EXPIRY_ZONE_DAYS: Final = {
 }
 
 INACTIVE_STOPS: Final = (
-    "Inactive stops at once, queued work included: generating and rotating keys, signing, restoring and "
-    "recovering. Still allowed: testing the connection, listing, backing up, and the deletes and purges "
-    "that are owed."
+    "Inactive stops at once, queued work included: generating, rotating, changing, signing, restoring and "
+    "recovering. Still allowed: testing the connection (without a throw-away key), listing, backing up, "
+    "deleting and purging."
 )
 
 

@@ -82,12 +82,22 @@ class RightsReport:
 
     @property
     def missing_lead(self) -> str:
+        """What is missing, in as many words as it needs; :attr:`missing_rest` goes on."""
+        names = ", ".join(row.label.lower() for row in self.missing)
         count = len(self.missing)
+        if self.untold:
+            return f"{names.capitalize()} {'is' if count == 1 else 'are'} missing."
         return "One right is missing:" if count == 1 else f"{count} rights are missing:"
 
     @property
-    def missing_labels(self) -> str:
-        return ", ".join(row.label.lower() for row in self.missing) + "."
+    def missing_rest(self) -> str:
+        """The names, or where not all is known, how much is not."""
+        if not self.untold:
+            return ", ".join(row.label.lower() for row in self.missing) + "."
+        count = len(self.untold)
+        unknown = "Another one is" if count == 1 else f"The other {count} are"
+        repaired = " The role below gives all of them." if self.repair else ""
+        return f"{unknown} not known yet.{repaired}"
 
     @property
     def untold(self) -> tuple[RightRow, ...]:
@@ -117,7 +127,8 @@ def rights_report(*, source: CryptoSource, test: ConnectionTest | None) -> Right
         return report
     if test is not None and test.is_outdated:  # it may have found what another account lacks
         return report
-    return RightsReport(rows, _repair(source, needed, report.missing, steps))
+    to_grant = rows if report.untold else report.missing
+    return RightsReport(rows, _repair(source, needed, to_grant, steps))
 
 
 def role_file(*, source: CryptoSource, test: ConnectionTest | None) -> str:
@@ -135,7 +146,8 @@ def _row(right: Right, kind: ProviderKind, steps: Mapping[str, Mapping[str, Any]
     memory = kind is ProviderKind.MEMORY
     action = right.value if memory else azure.full_action(right)
     step = steps.get(f"right:{right if memory else azure.DATA_ACTIONS[right]}")
-    state, found_out = _state(step), _how_found(step)
+    roles_read = steps.get("roles", {}).get("outcome") == StepOutcome.PASSED
+    state, found_out = _state(step), _how_found(step, roles_read=roles_read)
     if any(each.get("facts", {}).get(MISSING_RIGHT) == action for each in steps.values()):
         state, found_out = RightState.MISSING, "The HSM refused it to the throw-away key."
     return RightRow(
@@ -147,11 +159,13 @@ def _row(right: Right, kind: ProviderKind, steps: Mapping[str, Mapping[str, Any]
     )
 
 
-def _how_found(step: Mapping[str, Any] | None) -> str:
+def _how_found(step: Mapping[str, Any] | None, *, roles_read: bool) -> str:
     if step is None:
         return "The test has not come this far."
     if _state(step) is RightState.MISSING:
-        return "No role of the account gives it, and the HSM refused a harmless try."
+        if roles_read:
+            return "No role of the account gives it, and the HSM refused a harmless try."
+        return "The HSM refused a harmless try. The account's roles were not read."
     return str(step["detail"])
 
 
@@ -167,7 +181,7 @@ def _state(step: Mapping[str, Any] | None) -> RightState:
 def _repair(
     source: CryptoSource,
     needed: frozenset[Right],
-    missing: tuple[RightRow, ...],
+    to_grant: tuple[RightRow, ...],
     steps: Mapping[str, Mapping[str, Any]],
 ) -> Repair:
     hsm_name = source.address.partition(".")[0].partition(":")[0]
@@ -179,7 +193,7 @@ def _repair(
         define_line=azure.define_command(hsm_name=hsm_name, file_name=ROLE_FILE),
         assign_line=azure.assign_command(hsm_name=hsm_name, role=name, object_id=object_id),
         object_id_line="" if object_id else azure.object_id_command(str(source.application_id)),
-        built_in_roles=tuple(sorted({azure.built_in_role(row.action) for row in missing})),
+        built_in_roles=tuple(sorted({azure.built_in_role(row.action) for row in to_grant})),
     )
 
 

@@ -14,6 +14,8 @@ from audit.services import AuditRecord
 from cryptosources.models import ConnectionTest, CryptoSource
 from cryptosources.providers.azure import rights as azure_rights
 from cryptosources.services import connection_test, key_cycle, rights, sources, throw_away
+from cryptosources.wording import INACTIVE_STOPS
+from keys.lifecycle import OperationKind
 from keys.models import ManagedKey
 from tests.cryptosources.certificates import certificate
 from tests.cryptosources.conftest import ROLES, InstallLicence, SignIn
@@ -311,6 +313,14 @@ def test_one_click_switches_and_comes_back_to_the_same_list(administrator: Clien
     assert not source.is_active
     record = AuditRecord.objects.get(action="source.deactivated")
     assert (record.actor_name, record.subject_id) == ("administrator", str(source.pk))
+
+
+@pytest.mark.parametrize("kind", OperationKind)
+def test_what_inactive_stops_is_what_the_gate_stops(kind: OperationKind) -> None:
+    words = {"sign": "signing", "update": "changing", "backup": "backing up", "recover": "recovering"}
+    word = words.get(kind, f"{kind.removesuffix('e')}ing")
+    stops, _, allowed = INACTIVE_STOPS.partition("Still allowed")
+    assert (word in stops, word in allowed) == (kind.gated, not kind.gated)
 
 
 def test_the_second_of_two_clicks_changes_nothing(administrator: Client) -> None:

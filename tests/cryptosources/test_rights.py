@@ -114,6 +114,44 @@ def test_a_stored_object_id_is_looked_at_before_it_is_shown() -> None:
     assert repair.object_id_line
 
 
+@pytest.mark.django_db
+@pytest.mark.usefixtures("licensed")
+@pytest.mark.parametrize("told", [1, 3])
+def test_a_test_that_broke_off_names_what_it_does_not_know(told: int) -> None:
+    """An account without any role is refused the first right, and nothing more is asked."""
+    source = make_source(azure_settings())
+    finish_test(source, azure.DATA_ACTIONS[Right.READ])
+    test = source.tests.get()
+    rights = [step for step in test.steps if step["name"].startswith("right:")]
+    rights.sort(key=lambda step: step["outcome"] != "failed")
+    test.steps = [*(step for step in test.steps if step not in rights), *rights[:told]]
+    report = rights_report(source=source, test=test)
+    left = len(needed_rights(source)) - told
+    assert report.missing_lead == "Read keys is missing."
+    assert report.missing_rest == f"The other {left} are not known yet. The role below gives all of them."
+    assert report.missing[0].found_out == (
+        "The HSM refused a harmless try. The account's roles were not read."
+    )
+    assert report.repair is not None
+    assert report.repair.built_in_roles == (azure.OFFICER, azure.USER)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("licensed")
+@pytest.mark.parametrize("outcome", ["passed", "warning"])
+def test_no_role_gives_it_is_said_where_the_roles_were_read(outcome: str) -> None:
+    source = make_source(azure_settings())
+    finish_test(source, azure.DATA_ACTIONS[Right.SIGN])
+    test = source.tests.get()
+    test.steps.insert(1, {**test.steps[0], "name": "roles", "outcome": outcome})
+    report = rights_report(source=source, test=test)
+    (missing,) = report.missing
+    assert missing.found_out.startswith("No role of the account gives it") is (outcome == "passed")
+    assert (report.missing_lead, report.missing_rest) == ("One right is missing:", "sign.")
+    assert report.repair is not None
+    assert report.repair.built_in_roles == (azure.USER,)
+
+
 @pytest.mark.parametrize(
     ("right", "role"),
     [(Right.SIGN, azure.USER), (Right.UPDATE, azure.USER), (Right.PURGE, azure.OFFICER)],
