@@ -107,7 +107,7 @@ SUBJECTS: Final = (
         "source",
         "Crypto source",
         "Crypto sources",
-        ("cryptosource", "crypto source"),
+        ("crypto source", "cryptosource"),  # the second in records of early versions
         "cryptosources.CryptoSource",
         "admin:cryptosources_cryptosource_page",
         "cryptosources.view_cryptosource",

@@ -436,7 +436,7 @@ def _record(
     record(
         action=action,
         actor=actor,
-        subject_type="cryptosource",
+        subject_type="crypto source",
         subject_id=str(source.pk),
         subject_name=source.friendly_name,
         details=details,

@@ -118,7 +118,7 @@ def record_end(test: ConnectionTest, outcome: Outcome, now: datetime, **details:
 def subject(source: CryptoSource) -> dict[str, str]:
     """The source as the subject of an audit record."""
     return {
-        "subject_type": "cryptosource",
+        "subject_type": "crypto source",
         "subject_id": str(source.pk),
         "subject_name": source.friendly_name,
     }

@@ -254,3 +254,26 @@ def _permission(codename: str) -> list[int]:
     from django.contrib.auth.models import Permission
 
     return list(Permission.objects.filter(codename=codename).values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize(("role", "leads"), [("auditor", True), ("administrator", True), ("operator", False)])
+def test_a_source_leads_readers_to_its_records(source_id: str, role: str, leads: bool) -> None:
+    shown = person(role).get(f"/cryptosources/cryptosource/{source_id}/").content.decode()
+    assert (f'href="{reverse(LIST)}?subject=source&amp;id={source_id}"' in shown) is leads
+
+
+@pytest.mark.parametrize(("role", "leads"), [("auditor", True), ("operator", False)])
+def test_a_key_leads_readers_to_its_records(source_id: str, role: str, leads: bool) -> None:
+    from keys.models import ManagedKey
+
+    key = ManagedKey.objects.create(
+        source_id=source_id, name="seal", algorithm="EC-P-256", created_at=NOW, updated_at=NOW
+    )
+    shown = person(role).get(reverse("admin:keys_managedkey_change", args=[key.pk])).content.decode()
+    assert (f'href="{reverse(LIST)}?subject=key&amp;id={key.pk}"' in shown) is leads
+
+
+@pytest.mark.parametrize(("role", "acts"), [("operator", True), ("auditor", False)])
+def test_who_may_do_nothing_has_no_column_for_it(source_id: str, role: str, acts: bool) -> None:
+    shown = person(role).get("/cryptosources/cryptosource/").content.decode()
+    assert ("Actions" in shown.partition("<thead")[2].partition("</thead>")[0]) is acts
