@@ -296,6 +296,7 @@ class KeyOperation(models.Model):
             models.Index(fields=["key", "-requested_at"], name="keys_operation_recent"),
             models.Index(fields=["-requested_at", "id"], name="keys_operation_newest"),
             models.Index(fields=["state", "-requested_at", "id"], name="keys_operation_state"),
+            models.Index(fields=["state", "finished_at"], name="keys_operation_ended"),
             models.Index(fields=["kind", "-requested_at", "id"], name="keys_operation_kind"),
             models.Index(fields=["actor_name", "-requested_at", "id"], name="keys_operation_actor"),
             models.Index(fields=["batch", "state"], name="keys_operation_batch"),
@@ -347,6 +348,7 @@ class KeyUse(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-day"]
+        indexes: ClassVar = [models.Index(fields=["day"], name="keys_use_day")]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["key", "day"], name="keys_use_once_a_day"),
         ]
