@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from keys import wording
 from keys.lifecycle import OperationState
 from keys.models import KeyBatch, KeyOperation
-from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, live, needs, render
+from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, created, live, needs, render
 from keys.services import batches
 
 FAILED_SHOWN: Final = 50
@@ -108,14 +108,22 @@ def _batch(batch_id: UUID) -> KeyBatch:
 
 
 def _context(request: HttpRequest, batch: KeyBatch) -> dict[str, Any]:
+    now = timezone.now()
+    stand = progress(batch, now=now)
     return {
         "batch": batch,
-        "progress": progress(batch, now=timezone.now()),
+        "progress": stand,
+        "done": _done(batch, now=now) if stand.finished and not stand.failed else "",
         "failed": _failed(batch),
         "failed_shown": FAILED_SHOWN,
         "key_type": wording.key_type(batch.algorithm),
         "may_operate": request.user.has_perm(OPERATE_KEYS),
     }
+
+
+def _done(batch: KeyBatch, *, now: datetime) -> str:
+    operation = batch.operations.first()
+    return created("All keys are", operation.parameters if operation else {}, now=now)
 
 
 def _failed(batch: KeyBatch) -> list[KeyOperation]:

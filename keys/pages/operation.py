@@ -19,7 +19,7 @@ from keys import wording
 from keys.lifecycle import OperationKind, OperationState, Residency, Step
 from keys.models import KeyOperation
 from keys.pages.key import download
-from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, live, needs, render
+from keys.pages.page import OPERATE_KEYS, REFUSALS, VIEW_OPERATIONS, actor, created, live, needs, render
 from keys.pages.signatures import DER, RAW, SignatureView, signature_of
 from keys.services import requests
 
@@ -97,7 +97,7 @@ def _context(request: HttpRequest, operation: KeyOperation, *, now: datetime) ->
         "steps": step_lines(operation),
         "took": took(operation, now=now),
         "most_attempts": settings.MAX_ATTEMPTS,
-        "done": wording.ACTS[operation.what].done,
+        "done": _done(operation, now),
         "can_retry": can_retry(operation),
         "may_operate": request.user.has_perm(OPERATE_KEYS),
         "dates_left_behind": _dates_left_behind(operation),
@@ -107,6 +107,12 @@ def _context(request: HttpRequest, operation: KeyOperation, *, now: datetime) ->
         "form": form,
         "encoding": encoding,
     }
+
+
+def _done(operation: KeyOperation, now: datetime) -> str:
+    if operation.what is OperationKind.GENERATE:
+        return created("The key is", operation.parameters, now=now)
+    return wording.ACTS[operation.what].done
 
 
 def _dates_left_behind(operation: KeyOperation) -> str:

@@ -1,6 +1,7 @@
 """What all pages about keys share: the frame, the permission, the actor, and refusals in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import update_wrapper
 from typing import Any, Concatenate, Final, ParamSpec
 from uuid import UUID
@@ -16,6 +17,7 @@ from django.urls import reverse
 
 from audit.actors import Actor
 from cryptosources.errors import SourceError
+from keys import wording
 from keys.models import ManagedKey
 from keys.services.refusals import OperationRefused
 from licensing.services import FeatureNotLicensed
@@ -72,6 +74,14 @@ def find_key(key_id: UUID) -> ManagedKey:
 
 def key_url(key: ManagedKey) -> str:
     return reverse("admin:keys_managedkey_change", args=[key.pk])
+
+
+def created(what: str, parameters: Mapping[str, Any], *, now: datetime) -> str:
+    """``The key is in the HSM, ready to sign.``, or from when on it signs; ``what`` is ``The key is``."""
+    start = datetime.fromisoformat(parameters.get("not_before") or now.isoformat())
+    if start <= now:
+        return f"{what} in the HSM, ready to sign."
+    return f"{what} in the HSM, and may sign from {wording.clock_time(start)} on."
 
 
 def field_of(refusal: Exception) -> str:

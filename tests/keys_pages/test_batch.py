@@ -1,12 +1,14 @@
 """Generating many keys from the form, and the page of the batch."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import localtime, now
 
 from cryptosources.models import CryptoSource
 from cryptosources.providers.errors import AccessDenied, UnsupportedOperation
@@ -168,3 +170,22 @@ def test_a_batch_leads_to_its_source_and_to_the_test_of_the_connection(
     failed = text_of(operator.get(_url(batch))).partition('id="failed"')[2]
     assert failed.lower().count("test the connection of") == 1
     assert f'href="{address}"' in failed
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_keys_that_are_valid_later_are_not_called_ready(
+    operator: Client, source: CryptoSource, run: Run, ahead: bool
+) -> None:
+    start = localtime(now() + timedelta(days=2 if ahead else -2))
+    dated = {"not_before": start.strftime("%Y-%m-%dT%H:%M")}
+    batch = _batch(operator.post(ADD, _entered(source, **dated)))
+    for operation in batch.operations.order_by("not_before"):
+        run(operation)
+    later = f"and may sign from {start.day} {start:%b %Y, %H:%M}:00 on."
+    expected = later if ahead else "ready to sign."
+    page = text_of(operator.get(_url(batch)))
+    assert "All keys are in the HSM" in page
+    assert expected in page
+    one = text_of(operator.get(f"/keys/keyoperation/{operation.pk}/"))
+    assert "The key is in the HSM" in one
+    assert expected in one
