@@ -17,7 +17,7 @@ _ASSUMED: Final = "assumed"
 class KeyEndsFilter(SimpleListFilter):
     """Sources by how near the end of their Key is, or by a date that nobody entered."""
 
-    title = "key expiry"
+    title = "Key (client secret) ends"
     parameter_name = "key_ends"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

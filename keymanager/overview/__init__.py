@@ -65,6 +65,6 @@ def overview(*, user: Reader, now: datetime) -> Overview:
         secrets=secrets_by_time_left(rows, today) if sees_sources else None,
         keys=keys_by_place(now=now) if sees_keys else None,
         signatures=signatures(now=now) if sees_keys else None,
-        work=under_way(now=now) if user.has_perm("keys.view_keyoperation") else None,
+        work=under_way(now=now, since=now) if user.has_perm("keys.view_keyoperation") else None,
         licence=licence_card(licence, now=now) if user.has_perm("licensing.view_licence") else None,
     )

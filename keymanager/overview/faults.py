@@ -162,12 +162,17 @@ def _ended_keys(reader: Reader, sources: Iterable[SourceRow], today: date) -> _K
     ended = [(row, row.ends_on) for row in sources if row.ends_on is not None and row.ends_on < today]
     ended.sort(key=lambda pair: (pair[0].active, pair[1]), reverse=True)
     rows = [_ended_key(row, ends_on, may_change=may_change) for row, ends_on in ended]
-    return _Kind(rows, "Key ended", "Keys ended", links.listing(links.SOURCES, key_ends="ended"))
+    return _Kind(
+        rows,
+        "Key (client secret) ended",
+        "Keys (client secrets) ended",
+        links.listing(links.SOURCES, key_ends="ended"),
+    )
 
 
 def _ended_key(row: SourceRow, ends_on: date, *, may_change: bool) -> Fault:
     return Fault(
-        title="The Key ended",
+        title="The Key (client secret) ended",
         source=row.name,
         what=_ENDED_ACTIVE if row.active else _ENDED_INACTIVE,
         remedy="Make a new client secret and enter it here.",

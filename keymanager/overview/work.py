@@ -16,7 +16,7 @@ from keys.models import KeyOperation
 from keys.pages.page import VIEW_OPERATIONS, live, needs
 
 ROWS: Final = 5
-#: How long a failure stays beside the work under way, for somebody who watched it.
+#: How long a failure stays beside the work under way, for somebody who watched it happen.
 JUST: Final = timedelta(minutes=2)
 #: What failed in the last minutes was asked for within this time; it keeps the search in the index.
 _LONGEST: Final = timedelta(days=1)
@@ -49,7 +49,7 @@ class WorkCount:
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """How many operations stand how, the first of them, and what failed in the last minutes."""
+    """How many operations stand how, the first of them, and what failed while somebody watched."""
 
     counts: list[WorkCount]
     rows: list[Work]
@@ -61,11 +61,23 @@ class UnderWay:
 @needs(VIEW_OPERATIONS)
 def live_part(request: HttpRequest) -> HttpResponseBase:
     """The part as ``static/js/live.js`` wants it. It never finishes: more work may come at any time."""
-    return live(request, "overview/work.html", finished=False, work=under_way(now=timezone.now()))
+    now = timezone.now()
+    since = _watched_since(request.GET.get("since", ""), now)
+    return live(request, "overview/work.html", finished=False, work=under_way(now=now, since=since))
 
 
-def under_way(*, now: datetime) -> UnderWay:
-    """Four queries over the index of states, two when nothing is under way."""
+def _watched_since(told: str, now: datetime) -> datetime:
+    """When the page was opened, but no longer ago than ``JUST``; anything that is no time counts as that."""
+    try:
+        opened = datetime.fromisoformat(told)
+    except ValueError:
+        return now - JUST
+    return max(opened, now - JUST) if opened.tzinfo else now - JUST
+
+
+def under_way(*, now: datetime, since: datetime) -> UnderWay:
+    """What failed before ``since`` is told by the faults. Four queries over the index of states, two when
+    nothing is under way."""
     open_rows = KeyOperation.objects.under_way()
     held = Q(claim_token__isnull=False)
     paused = Q(state=OperationState.PENDING) & ~Q(error="")
@@ -79,7 +91,7 @@ def under_way(*, now: datetime) -> UnderWay:
         counts=[_count(state, counts[state]) for state in ("running", "waiting", "paused") if counts[state]],
         rows=rows,
         more=max(total - shown, 0),
-        failed=_just_failed(now),
+        failed=_just_failed(now, since),
         url=links.listing(links.OPERATIONS),
     )
 
@@ -109,9 +121,9 @@ def _first(open_rows: QuerySet[KeyOperation]) -> tuple[list[Work], int]:
     return rows, sum(row["left"] - 1 for row in batches) + len(rows)
 
 
-def _just_failed(now: datetime) -> list[Work]:
+def _just_failed(now: datetime, since: datetime) -> list[Work]:
     failed = KeyOperation.objects.filter(
-        state=OperationState.FAILED, requested_at__gte=now - _LONGEST, finished_at__gte=now - JUST
+        state=OperationState.FAILED, requested_at__gte=now - _LONGEST, finished_at__gte=since
     )
     return _works(failed.order_by("-finished_at"), ROWS)
 

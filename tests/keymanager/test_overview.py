@@ -86,7 +86,7 @@ def test_each_part_needs_its_own_permission(client: Client, permission: str, par
     html = client.get("/").content.decode()
     every = {"sources", "secrets", "keys", "signatures", "under-way", "licence"}
     assert {part for part in every if f'id="{part}"' in html} == parts
-    assert ("The Key ended" in html) is ("sources" in parts)
+    assert ("The Key (client secret) ended" in html) is ("sources" in parts)
     assert (f"Key {key.name}" in html) is ("keys" in parts)
     assert ("No right to back up." in html) is ("under-way" in parts)
 
@@ -298,14 +298,40 @@ def test_keys_asked_for_together_share_a_row(read: Callable[[], Overview]) -> No
     assert work.rows[0].url == f"/keys/keyoperation/batch/{batch.pk}/"
 
 
-def test_a_failure_stays_beside_the_work_for_a_moment(read: Callable[[], Overview]) -> None:
+def test_a_failure_is_told_once(read: Callable[[], Overview]) -> None:
+    """One from before the page was opened waits for a person already; the work tells what comes after."""
     (key,) = make_keys(make_source())
     make_operation(key, "backup", "failed")
-    long_ago = timezone.now() - timedelta(minutes=3)
-    make_operation(key, "backup", "failed", finished_at=long_ago)
-    work = read().work
-    assert work is not None
-    assert (work.counts, len(work.failed)) == ([], 1)
+    found = read()
+    assert found.work is not None
+    assert (found.work.counts, found.work.failed) == ([], [])
+    assert [fault.title for fault in found.faults.rows] == ["Back up seal-0 failed"]
+
+
+@pytest.mark.parametrize(
+    ("opened", "ended", "told"),
+    [(5, 4, True), (5, 6, False), (999, 100, True), (999, 130, False), (None, 100, True)],
+)
+def test_a_failure_stays_for_a_moment_beside_the_work_that_was_watched(
+    client: Client, operator: User, opened: int | None, ended: int, told: bool
+) -> None:
+    now = timezone.now()
+    (key,) = make_keys(make_source())
+    make_operation(key, "backup", "failed", finished_at=now - timedelta(seconds=ended))
+    client.force_login(operator)
+    since = "" if opened is None else (now - timedelta(seconds=opened)).isoformat()
+    html = client.get("/overview/work/", {"since": since}).json()["html"]
+    assert ("failed just now" in html) is told
+
+
+@pytest.mark.parametrize("since", ["x", "2026-11-23", "2026-11-23T10:00:00", "9" * 400])
+def test_a_time_that_is_none_does_no_harm(client: Client, operator: User, since: str) -> None:
+    client.force_login(operator)
+    assert client.get("/overview/work/", {"since": since}).status_code == HTTPStatus.OK
+
+
+def test_the_page_asks_for_what_fails_after_it_was_opened(page: Callable[[], str]) -> None:
+    assert re.search(r'data-live="/overview/work/\?since=2\d{3}-[^"]+%2B00%3A00"', page())
 
 
 # --- What waits for a person ----------------------------------------------------------------------
@@ -331,8 +357,8 @@ def test_faults_come_in_the_order_of_their_urgency(
     ThrowAwayKey.objects.create(source=broken, name="test-1", created_at=timezone.now(), problem="Refused.")
     found = read().faults
     assert _titles(found.rows) == [
-        ("The Key ended", "Ended"),
-        ("The Key ended", "Retired"),
+        ("The Key (client secret) ended", "Ended"),
+        ("The Key (client secret) ended", "Retired"),
         ("The last connection test failed", "Broken"),
         ("Key lost-0", "Broken"),
         ("Throw-away key test-1", "Broken"),
@@ -364,7 +390,7 @@ def test_without_a_licence_in_force_that_comes_first_where_there_is_something_to
         None,
     )
     assert (first.act, first.url) == ("Look at the licence", "/licensing/licence/")
-    assert second.title == "The Key ended"
+    assert second.title == "The Key (client secret) ended"
     (theirs, _ended) = overview(user=person("administrator"), now=timezone.now()).faults.rows
     assert (theirs.act, theirs.url) == ("Install a licence", "/licensing/licence/add/")
     assert "No licence is in force</h3>" in page()
@@ -400,7 +426,7 @@ def test_many_faults_are_ranked_and_the_rest_counted_with_their_lists(
     found = read().faults
     assert (found.total, found.capped) == (40, False)
     assert [fault.title for fault in found.rows] == [
-        *["The Key ended"] * 3,
+        *["The Key (client secret) ended"] * 3,
         "The last connection test failed",
         found.rows[4].title,
     ]
