@@ -99,6 +99,18 @@ def test_an_object_id_is_written_in_one_way() -> None:
     assert health.object_id_in(token) == OBJECT_ID
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("Nov 23 21:37:26 2027 GMT", "23 Nov 2027"),
+        ("Nov  3 01:02:03 2027 GMT", "3 Nov 2027"),
+        (None, "an unknown date"),
+    ],
+)
+def test_the_end_of_a_certificate_is_a_day(told: str | None, words: str) -> None:
+    assert health._day(told) == words
+
+
 def test_a_token_that_is_none_names_nobody() -> None:
     assert health.object_id_in("opaque") == ""
 

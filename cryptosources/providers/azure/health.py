@@ -5,9 +5,11 @@ certainly does not exist: the service refuses the right before it misses the key
 """
 
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
@@ -143,7 +145,7 @@ class ConnectionTest:
         address = read_address(self._config)
         context = tls_context(self._config.trusted_roots_pem)
         with handshake(connect(address.host, self._addresses), address.host, context) as secured:
-            until = (secured.getpeercert() or {}).get("notAfter", "an unknown date")
+            until = _day((secured.getpeercert() or {}).get("notAfter"))
             return _Found(f"{secured.version()}; the certificate for {address.host} is good until {until}.")
 
     def _compare_challenge(self) -> _Found:
@@ -303,6 +305,15 @@ def object_id_in(token: str) -> str:
     except jwt.InvalidTokenError:
         return ""
     return object_id_or_nothing(claims.get("oid"))
+
+
+def _day(told: object) -> str:
+    """The day (UTC) of a time as OpenSSL writes it, such as ``Nov 23 21:37:26 2027 GMT``."""
+    try:
+        at = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(told)), UTC)
+    except ValueError:
+        return "an unknown date"
+    return f"{at.day} {at:%b %Y}"
 
 
 def _recovery_level(page: Answer) -> str:
