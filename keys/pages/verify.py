@@ -17,12 +17,15 @@ from keys.pages.page import VIEW_KEYS, find_key, key_url, needs, render
 class Verdict:
     """``version`` is the one whose public key verifies the signature; None when none does.
 
-    ``chosen`` is the only one that was tried; None when all on record were.
+    ``chosen`` is the only one that was tried; None when all on record were. ``file`` is the name of the
+    file that was hashed, empty where the digest was given; ``digest`` is in hexadecimal.
     """
 
     algorithm: SignatureAlgorithm
     version: KeyVersion | None
     chosen: KeyVersion | None
+    file: str
+    digest: str
 
     @property
     def kind(self) -> str:
@@ -67,7 +70,13 @@ def _verdict(form: VerifyForm) -> Verdict:
         signature=entered["signature_bytes"],
         algorithm=entered["algorithm"],
     )
-    return Verdict(entered["algorithm"], verifying, chosen)
+    return Verdict(
+        algorithm=entered["algorithm"],
+        version=verifying,
+        chosen=chosen,
+        file=form.file_name,
+        digest=entered["digest_bytes"].hex(),
+    )
 
 
 def verifying_version(

@@ -56,6 +56,7 @@ def test_a_signature_verifies_in_every_writing(
     page = _verify(operator, key, signature, signature=signature.text(form, encoding))
     assert VALID in page
     assert key.current_version in page
+    assert f'over the digest <code class="code-inline">{signature.digest.hex()}</code>' in page
 
 
 @pytest.mark.parametrize("algorithm", [SignatureAlgorithm.RS512, SignatureAlgorithm.PS256])
@@ -66,11 +67,14 @@ def test_a_file_with_a_signature_file_verifies(
     signature = _signature(key, run, clock, algorithm)
     entered = {
         "what": "file",
-        "file": SimpleUploadedFile("x", CONTENT),
+        "file": SimpleUploadedFile("contract.pdf", CONTENT),
         "algorithm": algorithm.value,
         "signature_file": SimpleUploadedFile("x.sig", signature.der),
     }
-    assert VALID in text_of(operator.post(key_url(key, "verify/"), entered))
+    page = text_of(operator.post(key_url(key, "verify/"), entered))
+    assert VALID in page
+    assert "contract.pdf</strong>, whose digest is" in page
+    assert signature.digest.hex() in page
     entered |= {
         "file": SimpleUploadedFile("x", CONTENT + b"."),
         "signature_file": SimpleUploadedFile("x.sig", signature.der),
