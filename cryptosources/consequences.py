@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from django.db.models import Expression
+    from django.db.models import Expression, Subquery
 
     from cryptosources.models import CryptoSource
 
@@ -41,7 +41,7 @@ class Consequence:
 Teller = Callable[["CryptoSource", datetime], Iterable[Consequence]]
 _tellers: Final[dict[str, Teller]] = {}
 _residents: Final[dict[str, Callable[[], "Expression"]]] = {}
-_refusals: Final[dict[str, Callable[[], "Expression"]]] = {}
+_refusals: Final[dict[str, Callable[[], "Subquery"]]] = {}
 
 
 def register(room: str, teller: Teller) -> None:
@@ -54,7 +54,7 @@ def register_residents(room: str, expression: Callable[[], "Expression"]) -> Non
     _residents[room] = expression
 
 
-def register_refusals(room: str, expression: Callable[[], "Expression"]) -> None:
+def register_refusals(room: str, expression: Callable[[], "Subquery"]) -> None:
     """Let a room tell when a sign-in or a right was last refused to it: a time over ``OuterRef("pk")``."""
     _refusals[room] = expression
 
@@ -69,7 +69,7 @@ def resident_counts() -> list["Expression"]:
     return [expression() for expression in _residents.values()]
 
 
-def refusals() -> dict[str, "Expression"]:
+def refusals() -> dict[str, "Subquery"]:
     """The last refusal (a time, or NULL) as each room met it."""
     return {room: expression() for room, expression in _refusals.items()}
 

@@ -38,7 +38,7 @@ def residents() -> Expression:
     return Coalesce(Subquery(rows.values("source").annotate(count=Count("pk")).values("count")), Value(0))
 
 
-def refused_at() -> Expression:
+def refused_at() -> Subquery:
     """When an operation on the outer query's source last failed for a refused sign-in or a missing right."""
     rows = KeyOperation.objects.filter(
         _REFUSED,

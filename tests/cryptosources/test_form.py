@@ -262,7 +262,11 @@ def test_a_key_that_ended_does_not_hinder_another_change(administrator: Client) 
 def test_few_seconds_are_warned_about_when_they_are_entered(
     administrator: Client, stored: dict[str, int], posted: dict[str, str], warned: bool
 ) -> None:
-    held = {"backup_restore": True, "keep_after_signing": True, "remove_after_seconds": 600} | stored
+    held: dict[str, Any] = {
+        "backup_restore": True,
+        "keep_after_signing": True,
+        "remove_after_seconds": 600,
+    } | stored
     source = make_source(azure_settings(**held))
     entries = edit_entries(source, status="active", **KEEP, remove_after_seconds="5") | posted
     response = administrator.post(page(source, "change/"), entries)
