@@ -29,7 +29,7 @@ from keys.attributes import (
     require_dates,
     require_year,
 )
-from keys.encodings import parse_bytes
+from keys.encodings import parse_bytes, parse_digest
 from keys.models import KeyVersion, ManagedKey
 from keys.naming import MOST_AT_ONCE, MOST_DIGITS, BadCount, counted_names
 from keys.uploads import HashedUpload
@@ -347,7 +347,7 @@ class DigestForm(forms.Form):
             data["digest_bytes"] = (
                 _upload(data[FILE]).digests[algorithm.hash_name]
                 if chosen == FILE
-                else parse_bytes(data[DIGEST])
+                else parse_digest(data[DIGEST], algorithm)
             )
             require_digest(algorithm, data["digest_bytes"])
         except (DigestMismatch, ValueError) as error:

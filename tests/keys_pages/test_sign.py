@@ -17,7 +17,7 @@ from cryptosources.providers.signatures import signature_is_valid
 from keys.models import KeyOperation, ManagedKey
 from keys.pages.signatures import signature_of
 from tests.keys.conftest import Run
-from tests.keys_pages.conftest import NewKey, asked, key_url, operation_url, text_of
+from tests.keys_pages.conftest import NewKey, asked, error_at, key_url, operation_url, text_of
 from tests.services import require_tool
 from tests.ui.markup import parse
 
@@ -92,7 +92,7 @@ def test_a_digest_is_read_in_every_usual_writing(
         ("not a digest!", "neither hexadecimal nor base64"),
         ("abcde", "neither hexadecimal nor base64"),
         (hashlib.sha384(b"").hexdigest(), "ES256 signs a digest of 32 bytes; this one has 48."),
-        (base64.b64encode(b"short").decode(), "ES256 signs a digest of 32 bytes; this one has 5."),
+        (base64.b64encode(b"short").decode(), "neither hexadecimal nor base64 of 32 bytes"),
     ],
 )
 def test_a_digest_that_does_not_fit_is_refused_at_its_field(
@@ -297,3 +297,16 @@ def test_the_operations_page_names_the_version_and_the_digest(
     shown = [element.text for element in page.all("code")]
     assert key.current_version in shown
     assert parse(text_of(operator.get(link["href"]))).by_id(f"version-{key.current_version}")
+
+
+@pytest.mark.parametrize(
+    ("digest", "told"),
+    [
+        ("zz not a digest", "This is neither hexadecimal nor base64 of 32 bytes (SHA-256)."),
+        ("not a digest!", "This is neither hexadecimal nor base64 of 32 bytes (SHA-256)."),
+        ("00" * 31, "this one has 31"),
+        (base64.b64encode(b"5" * 64).decode(), "this one has 64"),
+    ],
+)
+def test_words_are_no_digest(operator: Client, new_key: NewKey, digest: str, told: str) -> None:
+    assert told in error_at(_refused(operator, new_key(), digest=digest), "digest")
