@@ -1,7 +1,8 @@
 """The console's rooms for keys and operations. Lists are the admin framework's; pages are our own."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 else:
     KeyAdmin = OperationAdmin = admin.ModelAdmin
 
+#: Letters of a name that fit into a narrow window's line.
+_WHOLE_NAME: Final = 20
 View = Callable[..., HttpResponseBase]
 
 
@@ -90,7 +93,9 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
 
     @admin.display(description="Name", ordering="name")
     def key_name(self, row: ManagedKey) -> SafeString:
-        return format_html('<span class="key-name">{}</span>', row.name)
+        """A short name stays on its line; browsers would break it after any hyphen."""
+        whole = " nowrap" if len(row.name) <= _WHOLE_NAME else ""
+        return format_html('<span class="key-name{}">{}</span>', whole, row.name)
 
     @admin.display(description="Type", ordering="algorithm")
     def key_type(self, row: ManagedKey) -> SafeString:
@@ -118,8 +123,8 @@ class ManagedKeyAdmin(ReadOnlyRows, KeyAdmin):
         return format_html('<span class="nowrap">{}</span>', wording.plain_day(row.last_used))
 
     @admin.display(description="Signatures, 30 days", ordering="recent_signatures")
-    def signatures(self, row: Any) -> SafeString | int:
-        return int(row.recent_signatures) or wording.nothing("0")
+    def signatures(self, row: Any) -> SafeString | str:
+        return f"{row.recent_signatures:,}" if row.recent_signatures else wording.nothing("0")
 
 
 @admin.register(KeyOperation)
@@ -205,8 +210,10 @@ class KeyOperationAdmin(ReadOnlyRows, OperationAdmin):
 
     @admin.display(description="Took")
     def took(self, row: KeyOperation) -> SafeString | str:
-        started = row.finished_at or row.started_at
-        return wording.span(operation.took(row, now=timezone.now())) if started else wording.nothing("–")
+        """Nothing yet for what waits, and in the first second of what runs."""
+        length = operation.took(row, now=timezone.now())
+        begun = row.started_at is not None and length >= timedelta(seconds=1)
+        return wording.span(length) if row.finished_at or begun else wording.nothing("–")
 
     @admin.display(description="What failed")
     def problem(self, row: KeyOperation) -> SafeString | str:

@@ -243,6 +243,30 @@ def test_operations_are_filtered_by_key_state_and_kind(operator: Client, source:
     assert "The HSM is away." in text_of(operator.get(OPERATIONS))
 
 
+def test_many_signatures_are_grouped_and_short_names_stay_whole(
+    operator: Client, source: CryptoSource
+) -> None:
+    key = _key(source, "branch-seal-001")
+    _key(source, "a-name-that-is-far-too-long-for-one-line")
+    KeyUse.objects.filter(key=key, day=timezone.now().date()).update(signatures=1_234_567)
+    page = text_of(operator.get(KEYS))
+    assert "1,234,567" in page
+    assert 'class="key-name nowrap">branch-seal-001<' in page
+    assert 'class="key-name">a-name-that-is-far-too-long-for-one-line<' in page
+    assert "1,234,567" in text_of(operator.get(key_url(key, "delete/")))
+
+
+def test_what_has_just_begun_took_no_time_yet(source: CryptoSource) -> None:
+    shown = KeyOperationAdmin(KeyOperation, site).took
+    now = timezone.now()
+    begun = _operation(_key(source, "first"), state="running", started_at=now, finished_at=None)
+    assert "–" in shown(begun)
+    begun.requested_at = now - timedelta(seconds=4)
+    assert re.fullmatch(r"4\.\d s", shown(begun))
+    begun.requested_at, begun.finished_at = now, now
+    assert shown(begun) == "0.0 s"
+
+
 def test_who_is_offered_from_the_accounts_and_not_read_for_rows_that_are_followed(
     operator: Client, source: CryptoSource
 ) -> None:
