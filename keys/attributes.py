@@ -49,10 +49,14 @@ def validity_of(
 
 
 class BadAttributes(ValueError):
-    """Dates or tags that no key can have; ``field`` is the one to correct."""
+    """Dates or tags that no key can have; ``field`` is the one to correct.
 
-    def __init__(self, message: str, *, field: str) -> None:
-        super().__init__(message)
+    ``problems`` has a sentence for each thing that is wrong; the message is all of them.
+    """
+
+    def __init__(self, *problems: str, field: str) -> None:
+        super().__init__(" ".join(problems))
+        self.problems = problems
         self.field = field
 
 
@@ -101,20 +105,32 @@ def _shown(text: str) -> str:
 def parse_tags(text: str) -> dict[str, str]:
     """Tags from lines of ``name=value``; blanks around names and values and empty lines do not count.
 
-    BadAttributes for a line without ``=``, for a name that comes twice, and as :func:`require_tags`.
+    BadAttributes, with every wrong line, for one without ``=``, for a name that comes twice, and as
+    :func:`require_tags`.
     """
     tags: dict[str, str] = {}
+    problems: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if not equals:
-            raise BadAttributes(f"Line {number} is not of the form name=value.", field="tags")
-        if name in tags:
-            raise BadAttributes(f"The tag “{_shown(name)}” comes twice.", field="tags")
-        tags[name] = value
+        try:
+            _add_tag(tags, line, number)
+        except BadAttributes as error:
+            problems += error.problems
+    if problems:
+        raise BadAttributes(*problems, field="tags")
     require_tags(tags)
     return tags
+
+
+def _add_tag(tags: dict[str, str], line: str, number: int) -> None:
+    name, equals, value = (part.strip() for part in line.partition("="))
+    if not equals:
+        raise BadAttributes(f"Line {number} is not of the form name=value.", field="tags")
+    if name in tags:
+        raise BadAttributes(f"The tag “{_shown(name)}” comes twice.", field="tags")
+    _require_tag(name, value)
+    tags[name] = value
 
 
 def format_tags(tags: Mapping[str, str]) -> str:

@@ -30,8 +30,16 @@ from keys.attributes import (
     require_year,
 )
 from keys.encodings import parse_bytes, parse_digest
-from keys.models import KeyVersion, ManagedKey
-from keys.naming import MOST_AT_ONCE, MOST_DIGITS, BadCount, counted_names
+from keys.models import KeyVersion, ManagedKey, require_name
+from keys.naming import (
+    COUNT_RULE,
+    DIGITS_RULE,
+    FIRST_RULE,
+    MOST_AT_ONCE,
+    MOST_DIGITS,
+    BadCount,
+    counted_names,
+)
 from keys.uploads import HashedUpload
 
 DIGEST: Final = "digest"
@@ -74,6 +82,11 @@ class UsualNumber(forms.IntegerField):
 
     def clean(self, value: Any) -> Any:
         return self.initial if value in self.empty_values else super().clean(value)
+
+
+def _always(rule: str) -> dict[str, str]:
+    """The same words for a number that is too small and for one that is too large."""
+    return {"min_value": rule, "max_value": rule}
 
 
 class SourceSelect(forms.Select):
@@ -138,7 +151,7 @@ class AttributesForm(forms.Form):
         try:
             return parse_tags(self.cleaned_data["tags"])
         except BadAttributes as error:
-            raise forms.ValidationError(str(error)) from error
+            raise forms.ValidationError(list(error.problems)) from error
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
@@ -195,39 +208,65 @@ class GenerateForm(AttributesForm):
     ``names`` are the names of all keys; ``token`` tells one sending of the form from its repetition.
     """
 
+    field_order = [
+        "token",
+        "source",
+        "algorithm",
+        "name",
+        "count",
+        "first",
+        "digits",
+        "not_before",
+        "expires_at",
+        "tags",
+    ]
+
     token = forms.UUIDField(required=False, widget=forms.HiddenInput)
     source = forms.ModelChoiceField(
         CryptoSource.objects.defer("sealed_secret"),
         label="Crypto source",
         widget=SourceSelect,
         empty_label="Choose a crypto source",
+        error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose a crypto source."),
     )
     name = forms.CharField(
         label="Name",
-        max_length=127,
+        validators=[require_name],
+        error_messages={"required": "Give a name."},
         help_text="1 to 127 letters, digits and hyphens, as the HSM demands. It cannot be changed later. "
         "For several keys: what comes before the number, such as eseal-2026-",
-        widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+        widget=forms.TextInput(
+            {"maxlength": 127, "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}
+        ),
     )
     count = UsualNumber(
         label="How many",
         initial=1,
         min_value=1,
         max_value=MOST_AT_ONCE,
+        error_messages=_always(COUNT_RULE),
         help_text=f"1 to {MOST_AT_ONCE}. Each of several keys gets the name and a number.",
     )
-    first = UsualNumber(label="First number", initial=1, min_value=0, help_text="For several keys.")
+    first = UsualNumber(
+        label="First number",
+        initial=1,
+        min_value=0,
+        error_messages=_always(FIRST_RULE),
+        help_text="For several keys.",
+    )
     digits = UsualNumber(
         label="Digits",
         initial=3,
         min_value=1,
         max_value=MOST_DIGITS,
+        error_messages=_always(DIGITS_RULE),
         help_text="3 writes 1 as 001, so that the names sort.",
     )
     algorithm = forms.TypedChoiceField(
         label="Key type",
         coerce=KeyAlgorithm,
         initial=KeyAlgorithm.RSA_3072.value,
+        error_messages=dict.fromkeys(("required", "invalid_choice"), "Choose a key type."),
         help_text="An RSA key signs with RS256, RS384, RS512, PS256, PS384 and PS512. An EC key signs with "
         "its curve's algorithm: P-256 with ES256, P-256K with ES256K, P-384 with ES384, P-521 with ES512.",
     )

@@ -25,7 +25,7 @@ def _choices(enum: type[Any]) -> list[tuple[str, str]]:
     return [(member.value, member.value.replace("_", " ").capitalize()) for member in enum]
 
 
-_names = [RegexValidator(r"\A[0-9a-zA-Z-]{1,127}\Z", "Use 1 to 127 letters, digits and hyphens.")]
+require_name = RegexValidator(r"\A[0-9a-zA-Z-]{1,127}\Z", "Use 1 to 127 letters, digits and hyphens.")
 
 
 class Installation(models.Model):
@@ -72,7 +72,7 @@ class ManagedKey(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     source = models.ForeignKey(CryptoSource, on_delete=models.PROTECT, related_name="managed_keys")
-    name = models.CharField(max_length=127, validators=_names)
+    name = models.CharField(max_length=127, validators=[require_name])
     algorithm = models.CharField(max_length=16, choices=_choices(KeyAlgorithm))
     residency = models.CharField(max_length=16, choices=_choices(Residency), default=Residency.CREATING)
     fault = models.TextField(blank=True, help_text="Why the key waits for a person; empty unless faulted.")

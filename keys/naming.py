@@ -5,6 +5,9 @@ from typing import Final
 #: How many keys one request may make. At one creation a second this is a little over eight minutes.
 MOST_AT_ONCE: Final = 500
 MOST_DIGITS: Final = 9
+COUNT_RULE: Final = f"Generate 1 to {MOST_AT_ONCE} keys at once."
+FIRST_RULE: Final = "Numbers start at 0 or above."
+DIGITS_RULE: Final = f"Use 1 to {MOST_DIGITS} digits."
 
 
 class BadCount(ValueError):
@@ -23,13 +26,13 @@ def counted_names(base: str, *, count: int, first: int = 1, digits: int = 3) -> 
     sort in their order.
     """
     if not 1 <= count <= MOST_AT_ONCE:
-        raise BadCount(f"Generate 1 to {MOST_AT_ONCE} keys at once.", field="count")
+        raise BadCount(COUNT_RULE, field="count")
     if count == 1:
         return [base]
     if first < 0:
-        raise BadCount("Numbers start at 0 or above.", field="first")
+        raise BadCount(FIRST_RULE, field="first")
     if not 1 <= digits <= MOST_DIGITS:
-        raise BadCount(f"Use 1 to {MOST_DIGITS} digits.", field="digits")
+        raise BadCount(DIGITS_RULE, field="digits")
     last = first + count - 1
     if len(str(last)) > digits:
         raise BadCount(f"The last number is {last}: use {len(str(last))} digits.", field="digits")

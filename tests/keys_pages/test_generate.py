@@ -1,5 +1,8 @@
 """The page that generates a key."""
 
+import re
+from html import unescape
+
 import pytest
 from django.test import Client
 
@@ -10,7 +13,7 @@ from keys.lifecycle import Residency
 from keys.models import ManagedKey
 from licensing.services import FeatureNotLicensed
 from tests.keys.conftest import Run
-from tests.keys_pages.conftest import NewKey, asked, key_url, text_of
+from tests.keys_pages.conftest import NewKey, asked, error_at, key_url, text_of
 from tests.ui.markup import parse
 
 ADD = "/keys/managedkey/add/"
@@ -135,3 +138,54 @@ def test_without_a_source_the_page_says_what_to_do_first(operator: Client) -> No
     page = text_of(operator.get(ADD))
     assert "There is no crypto source yet" in page
     assert "/cryptosources/cryptosource/add/" in page
+
+
+# --- Several errors at once ---------------------------------------------------------------------------
+
+
+def _summary(page: str) -> list[str]:
+    """The lines above the form."""
+    told = page.partition("data-error-summary")[2].partition("</ul>")[0]
+    return [
+        " ".join(unescape(re.sub(r"<[^>]+>", "", line)).split()) for line in re.findall("<li>.*?</li>", told)
+    ]
+
+
+def test_errors_are_told_in_the_order_of_the_fields_and_in_plain_words(
+    operator: Client, source: CryptoSource
+) -> None:
+    wrong = {
+        "source": "",
+        "name": "",
+        "algorithm": "",
+        "count": "501",
+        "first": "-1",
+        "digits": "10",
+        "expires_at": "tomorrow",
+        "tags": "seals",
+    }
+    assert _summary(text_of(operator.post(ADD, wrong))) == [
+        "Crypto source: Choose a crypto source.",
+        "Key type: Choose a key type.",
+        "Name: Give a name.",
+        "How many: Generate 1 to 500 keys at once.",
+        "First number: Numbers start at 0 or above.",
+        "Digits: Use 1 to 9 digits.",
+        "Valid until: Give a day and a time, such as 2027-01-31T23:59.",
+        "Tags: Line 1 is not of the form name=value.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["has space", "a" * 128])
+def test_a_bad_name_is_told_beside_a_bad_number(operator: Client, source: CryptoSource, name: str) -> None:
+    assert _summary(text_of(operator.post(ADD, _entered(source, name=name, count="0")))) == [
+        "Name: Use 1 to 127 letters, digits and hyphens.",
+        "How many: Generate 1 to 500 keys at once.",
+    ]
+
+
+def test_every_wrong_line_of_the_tags_is_told(operator: Client, source: CryptoSource) -> None:
+    tags = "seals\r\na=1\r\n=x\r\na=2\r\nkeymanager-key=1\r\nmore"
+    told = error_at(text_of(operator.post(ADD, _entered(source, tags=tags))), "tags")
+    for reason in ("Line 1 is", "has no name", "“a” comes twice", "kept for this console", "Line 6 is"):
+        assert reason in told
