@@ -1,6 +1,8 @@
 """Finding records: each way to narrow, the order, and how far text is looked for."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,8 +13,11 @@ from audit.actors import Actor, ActorKind
 from audit.models import AuditRecord, Outcome
 from audit.search import COUNTED, BadCursor, Cursor, Search, count, everything, find, settled
 from audit.services import record
-from audit.wording import OPERATION, SUBJECTS
+from audit.wording import ACTIONS, OPERATION, SUBJECTS
+from keys.lifecycle import OperationKind
 
+ROOMS = ("cryptosources", "keymanager", "keys", "licensing", "secretstore")
+ACTION = re.compile(r'"((?:source|key|person|licence|secrets)(?!\.jws)\.[a-z][a-z_]*(?:\.[a-z_]+)*)"')
 NOW = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
 
 pytestmark = pytest.mark.django_db
@@ -182,6 +187,15 @@ def test_pages_named_in_the_wording_exist() -> None:
             assert reverse(kind.page, args=[identifier])
             assert apps.get_model(kind.model)
             assert Permission.objects.filter(codename=kind.permission.partition(".")[2]).exists()
+
+
+def test_every_action_that_is_recorded_has_words() -> None:
+    """Plain text in the code of this console; those of keys are made of the kinds of operation."""
+    root = Path(__file__).parents[2]
+    files = (file for room in ROOMS for file in (root / room).rglob("*.py"))
+    written = {name for file in files for name in ACTION.findall(file.read_text())}
+    assert {"source.test_key.created", "licence.installed"} <= written
+    assert (written | {f"key.{kind}" for kind in OperationKind}) - set(ACTIONS) == set()
 
 
 # --- Every question is answered from an index -----------------------------------------------------
