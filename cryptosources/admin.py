@@ -119,7 +119,7 @@ def _status_cell(request: HttpRequest) -> Cell:
     return cell
 
 
-@admin.display(description="Key (client secret) expires", ordering="secret_expires_on")
+@admin.display(description="Key (client secret)", ordering="secret_expires_on")
 def _expiry(source: CryptoSource) -> SafeString:
     context = {"source": source, "badge": expiry_badge(source, timezone.localdate())}
     return render_to_string("cryptosources/cell_expiry.html", context)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from cryptosources.errors import CycleRefused
-from cryptosources.models import ConnectionTest, CryptoSource
+from cryptosources.models import ConnectionTest, CryptoSource, LastTest
 from cryptosources.providers.api import MISSING_RIGHT
 from cryptosources.services import connection_test, key_cycle, rights, throw_away
 from cryptosources.web import actor, allowed, page_url, permission
@@ -96,6 +96,7 @@ def progress_part(
             "steps": list(shown_steps(test)),
             "over": connection_test.is_over(test=test, now=now),
             "note": connection_test.progress_note(test=test, now=now),
+            "refused": test.healthy and _refused_since(source),
             "failed": [step for step in test.steps if step["outcome"] == "failed"],
             "rights_missing": any(
                 _misses_right(step) or MISSING_RIGHT in step.get("facts", {}) for step in test.steps
@@ -103,6 +104,11 @@ def progress_part(
             "not_begun": next((s for s in test.steps if s["name"] == key_cycle.NOT_BEGUN), None),
         }
     return render_to_string("cryptosources/progress.html", values, request)
+
+
+def _refused_since(source: CryptoSource) -> bool:
+    """Has a sign-in or a right been refused to an operation since the last test?"""
+    return CryptoSource.objects.with_last_test().filter(pk=source.pk, last_test=LastTest.REFUSED).exists()
 
 
 def shown_steps(test: ConnectionTest) -> Iterator[dict[str, Any]]:

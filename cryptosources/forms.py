@@ -227,6 +227,8 @@ class SourceForm(forms.Form):
 
     def _prepare_key(self) -> None:
         key, expiry = self.fields["key"], self.fields["secret_expires_on"]
+        for field in (key, expiry):
+            field.widget.attrs["data-kept"] = ""
         expiry.help_text = f"Entra shows it beside the secret. {ASSUMED}"
         if self.source is None:
             key.help_text = "The client secret's value. It is sealed and never shown again."

@@ -58,5 +58,9 @@ def compact(number: int) -> str:
 
 @register.filter
 def may_stay_empty(field: BoundField) -> bool:
-    """Is the field optional whatever else is chosen? One that depends on another may be needed by it."""
-    return not (field.field.required or field.field.disabled or "data-requires" in field.field.widget.attrs)
+    """Is the field optional whatever else is chosen? One that depends on another may be needed by it.
+
+    ``data-kept`` marks one whose help says what an empty one means: “optional” would say too little.
+    """
+    told = {"data-requires", "data-kept"} & field.field.widget.attrs.keys()
+    return not (field.field.required or field.field.disabled or told)

@@ -226,6 +226,14 @@ def test_a_new_key_with_its_date_has_that_one(administrator: Client) -> None:
     assert (str(source.secret_expires_on), source.secret_expiry_assumed) == ("2031-05-06", False)
 
 
+def test_an_edit_does_not_call_the_key_and_its_date_optional(administrator: Client) -> None:
+    """Empty means something there, and the help says what."""
+    html = administrator.get(page(make_source(azure_settings()), "change/")).content.decode()
+    for name, optional in (("key", False), ("secret_expires_on", False), ("trusted_roots", True)):
+        label = html.partition(f'<label for="id_{name}">')[2].partition("</label>")[0]
+        assert ("optional" in label) is optional, name
+
+
 @pytest.mark.parametrize("part", ["add/", "change/", "clone/"])
 def test_the_date_says_what_is_assumed(administrator: Client, part: str) -> None:
     source = make_source(azure_settings())

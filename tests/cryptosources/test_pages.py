@@ -22,6 +22,7 @@ from tests.cryptosources.conftest import ROLES, InstallLicence, SignIn
 from tests.cryptosources.factories import ACTOR, NOW, azure_settings, make_source, memory_settings
 from tests.cryptosources.finished import OBJECT_ID, finish_test
 from tests.cryptosources.posts import ADD, LIST, edit_entries, errors_of, new_entries, page
+from tests.keymanager.holdings import make_keys, make_operation
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("licensed")]
 
@@ -172,6 +173,22 @@ def test_a_change_makes_the_last_test_speak_no_longer(
         shown = administrator.get(f"{LIST}?last_test={result}")
         assert bool(shown.context["cl"].result_count) is listed, result
     assert ("changed since the last test</span>" in administrator.get(LIST).content.decode()) is outdated
+
+
+def test_a_refusal_after_the_last_test_is_told_with_it(administrator: Client) -> None:
+    source = make_source(azure_settings())
+    finish_test(source)
+    (key,) = make_keys(source)
+    late = timezone.now() + timedelta(seconds=1)
+    refused = make_operation(key, "sign", "failed", error_code="AccessDenied", finished_at=late)
+    for url in (page(source), LIST):
+        html = administrator.get(url).content.decode()
+        assert "Refused since the last test" in html or "healthy, then refused</span>" in html
+        assert "The connection works" not in html
+    refused.delete()
+    html = administrator.get(page(source)).content.decode()
+    assert "The connection works" in html
+    assert "Refused since" not in html
 
 
 def test_switching_a_source_leaves_what_was_tested_true(administrator: Client) -> None:
