@@ -156,6 +156,7 @@ DETAILS: Final = {
     "attempts": "Attempts",
     "override_by": "Without a verified backup, on the word of",
     "test": "Connection test",
+    "test_key": "Its key in the HSM",
     "requested_by": "Asked for by",
     "failed_steps": "Failed steps",
     "features": "Enables",

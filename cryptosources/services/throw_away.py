@@ -172,7 +172,7 @@ def record_about(held: Held, action: str, outcome: Outcome, **details: object) -
         action=action,
         actor=WORKER,
         outcome=outcome,
-        details={"key": held.row.name, "test": str(held.row.test_id or ""), **details},
+        details={"test_key": held.row.name, "test": str(held.row.test_id or ""), **details},
         now=held.clock(),
         **test_rows.subject(held.row.source),
     )
@@ -399,7 +399,7 @@ def try_again(*, key_id: uuid.UUID, actor: Actor, now: datetime) -> bool:
             action="source.test_key.removal_requested",
             actor=actor,
             outcome=Outcome.REQUESTED,
-            details={"key": row.name},
+            details={"test_key": row.name},
             now=now,
             **test_rows.subject(row.source),
         )

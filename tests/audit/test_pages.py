@@ -277,3 +277,10 @@ def test_a_key_leads_readers_to_its_records(source_id: str, role: str, leads: bo
 def test_who_may_do_nothing_has_no_column_for_it(source_id: str, role: str, acts: bool) -> None:
     shown = person(role).get("/cryptosources/cryptosource/").content.decode()
     assert ("Actions" in shown.partition("<thead")[2].partition("</thead>")[0]) is acts
+
+
+def test_the_name_of_a_tests_key_is_not_called_a_secret() -> None:
+    stored = write("Contoso", action="source.test_key.created", details={"test_key": "test-3f9a"})
+    shown = record_page(person("auditor"), stored).partition('id="details"')[2]
+    assert "Its key in the HSM" in shown
+    assert "client secret" not in shown
