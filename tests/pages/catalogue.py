@@ -395,6 +395,13 @@ PAGES: Final = (
     Page("audit", "Audit", RECORDS, "archive-2019", By.AUDITOR),
     Page("audit-record", "An audit record", RECORDS + "{record}/change/", "source.created", By.AUDITOR),
     Page("audit-empty", "Audit, nothing found", RECORDS + "?q=zzz", "Nothing matches", By.AUDITOR),
+    Page(
+        "audit-subject",
+        "Audit, all about one source",
+        RECORDS + "?subject=source&id={sources[Contoso eSeal]}",
+        "Show others too",
+        By.AUDITOR,
+    ),
     # Licence
     Page("licence", "Licence", LICENCE, "Licensed for", By.OPS),
     Page("licence-none", "Licence, none installed", LICENCE, "licence", empty=True),
@@ -407,6 +414,13 @@ PAGES: Final = (
         "Please look at this again",
         act=submit("Continue", text="no licence"),
     ),
+    Page(
+        "licence-preview",
+        "A licence before it is installed",
+        LICENCE + "add/?text={licence_text}",
+        "What changes here",
+        act=submit("Continue"),
+    ),
     # People
     Page("people", "People", PEOPLE, "nina.berg"),
     Page("person-new", "New person", PEOPLE + "add/", "First password"),
@@ -418,6 +432,9 @@ PAGES: Final = (
         act=submit("Save", username="nina.berg", password1="short", password2="other"),
     ),
     Page("person", "A person", PERSON + "change/", "May sign in"),
+    Page(
+        "person-locked", "A person who is locked out", PEOPLE + "{people[lena.vogel]}/change/", "Unlock now"
+    ),
     Page(
         "person-password",
         "Set somebody's password",

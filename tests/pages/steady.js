@@ -51,6 +51,7 @@
     [/localhost:\d+/g, "contoso.managedhsm.azure.net"],
     [/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "5d1c0a7e-94f1-4c9c-9a7e-2f1b6a1f8c11"],
     [/\b[0-9a-f]{32,}\b/g, hex],
+    [/\bL-[0-9a-f]{12}\b/g, "L-3f9a0c7e51b8"],
     [/[A-Za-z0-9+/]{40,}={0,2}/g, filler],
     [/[A-Za-z0-9_-]{80,}/g, filler],
     [new RegExp(`\\b${DATE_LETTERS}${CLOCK}`, "g"), spoken],

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from axes.models import AccessAttempt
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.utils import timezone
@@ -28,6 +30,7 @@ from cryptosources.providers.algorithms import KeyAlgorithm, SignatureAlgorithm
 from cryptosources.providers.api import KeyAttributes, ProviderKind
 from cryptosources.services import connection_test, sources
 from cryptosources.settings_value import SourceSettings
+from keymanager.sign_in import veiled_name
 from keys.lifecycle import OperationKind, OperationState, Residency
 from keys.models import KeyBackup, KeyBatch, KeyOperation, KeyUse, ManagedKey
 from keys.services import batches, requests
@@ -62,6 +65,7 @@ class Objects:
     operations: dict[str, str] = field(default_factory=dict)
     batches: dict[str, str] = field(default_factory=dict)
     licence: str = ""
+    licence_text: str = ""
     record: str = ""
 
 
@@ -124,6 +128,12 @@ class Story:
             person = User.objects.create_user(username, first_name=first, last_name=last, is_staff=True)
             person.groups.set(Group.objects.filter(name=role))
         User.objects.filter(username="sam.mori").update(is_active=False)
+        AccessAttempt.objects.create(
+            username=veiled_name(None, {"username": "lena.vogel"}),
+            ip_address="203.0.113.9",
+            attempt_time=timezone.now(),
+            failures_since_start=settings.AXES_FAILURE_LIMIT,
+        )
         User.objects.create_superuser("root")
         User.objects.create_user(NEWCOMER.username, password=NEWCOMER.password, is_staff=True)
         self.objects.people = {user.username: str(user.pk) for user in User.objects.all()}
@@ -149,7 +159,7 @@ class Story:
             record(
                 action=action,
                 actor=actor,
-                subject_type=action.partition(".")[0],
+                subject_type="crypto source" if action.startswith("source.") else "managed key",
                 subject_id=str(uuid4()),
                 subject_name=name,
                 outcome=outcome,
@@ -437,7 +447,8 @@ class Story:
             rename(source.tests.all(), "steps", self.hsm.address, host)
             rename(KeyOperation.objects.filter(key__source=source), "memo", self.hsm.address, host)
             KeyBackup.objects.filter(key__source=source).update(origin=f"https://{host}")
-        self.objects.licence = str(Licence.objects.latest("pk").pk)
+        licence = Licence.objects.latest("pk")
+        self.objects.licence, self.objects.licence_text = str(licence.pk), licence.token
 
 
 def date_versions(key: ManagedKey, made: datetime) -> None:
