@@ -217,9 +217,9 @@ def validity_in_full(key: ManagedKey, now: datetime) -> SafeString:
     if key.where in NAME_FREE:
         return badge(Words("over", ""))
     words, told = validity(key, now), dates(key.not_before, key.expires_at)
-    if not words.badge:
-        return badge(Words(told or words.text, ""))
-    return format_html('{} <span class="quiet">{}</span>', badge(Words(words.text, words.badge)), told)
+    if words.badge:
+        return format_html("{} {}", badge(Words(words.text, words.badge)), told)
+    return format_html("{}", told) if told else badge(words)
 
 
 def dates(start: datetime | None, end: datetime | None) -> str:

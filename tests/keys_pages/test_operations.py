@@ -200,7 +200,7 @@ def _source_page(key: ManagedKey) -> str:
 @pytest.mark.parametrize(
     ("error", "leads"),
     [
-        (AccessDenied("No right to back up.", missing_right="backup"), True),
+        (AccessDenied("No right.", missing_right="backup", remedy="Give it."), True),
         (AuthenticationFailed("The secret is wrong."), True),
         (UnsupportedOperation("The key cannot be backed up."), False),
     ],
@@ -213,6 +213,7 @@ def test_a_missing_right_or_sign_in_leads_to_the_test_of_the_connection(
     failed = do(key, K.BACKUP)
     told = _live(operator, failed)[1]
     assert ("test the connection of" in told) is leads
+    assert told.count("What to do:") == leads
     assert (f'href="{_source_page(key)}"' in told) is leads
 
 
