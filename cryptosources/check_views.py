@@ -108,7 +108,9 @@ def progress_part(
 
 def _refused_since(source: CryptoSource) -> bool:
     """Has a sign-in or a right been refused to an operation since the last test?"""
-    return CryptoSource.objects.with_last_test().filter(pk=source.pk, last_test=LastTest.REFUSED).exists()
+    # The type checker does not see what a query set of our own annotates.
+    sources: Any = CryptoSource.objects.with_last_test()
+    return bool(sources.filter(pk=source.pk, last_test=LastTest.REFUSED).exists())
 
 
 def shown_steps(test: ConnectionTest) -> Iterator[dict[str, Any]]:
