@@ -21,6 +21,8 @@ from tests.services import SHORT_LADDER, PostgresServer, Stack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KINDS = ("generate", "backup", "delete", "purge", "restore")
+# On a slow machine one step can be killed more often than an operation's usual attempts.
+STORM = {**SHORT_LADDER, "KEYMANAGER_MAX_ATTEMPTS": "100"}
 
 
 @pytest.mark.processes
@@ -48,7 +50,7 @@ def storm(postgres: PostgresServer, *, database: str, kills: int, seed: int, kin
     url = postgres.create_database(database)
     hit: Counter[str] = Counter()
     with (
-        Stack(database_url=url, workers=1, processes=3, web=False, ladder=SHORT_LADDER) as stack,
+        Stack(database_url=url, workers=1, processes=3, web=False, ladder=STORM) as stack,
         driver(stack, seed) as people,
         psycopg.connect(url, autocommit=True) as connection,
     ):
