@@ -10,7 +10,7 @@ from tests.services import SHORT_LADDER, PostgresServer, Stack
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
+@pytest.fixture(params=["postgres", pytest.param("sqlite", marks=pytest.mark.long)])
 def database_url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
         return ""

@@ -59,7 +59,12 @@ class Installation:
         return cast(dict[str, Any], json.loads(output))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.long),
+        pytest.param("postgres", marks=pytest.mark.postgres),
+    ]
+)
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
     if request.param == "sqlite":
         return Installation(tmp_path, f"sqlite:///{tmp_path / 'km.sqlite3'}")

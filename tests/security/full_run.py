@@ -142,9 +142,10 @@ class FullRun:
         assert not page.path.endswith("/change/"), page.gist
 
     def _test(self) -> str:
-        """What the source's page says after a connection test."""
+        """What the source's page says after a connection test, which may be over before the page is there."""
         page = self.operator.send(self.operator.open(self.source).form(action="/test/"))
-        self.operator.wait(page.live[0], seconds=SECONDS)
+        for part in page.live:
+            self.operator.wait(part, seconds=SECONDS)
         return self.operator.open(self.source).text
 
     def _sign(self, state: str) -> None:

@@ -24,7 +24,7 @@ LADDER = {
 }
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=[pytest.param("sqlite", marks=pytest.mark.long), "postgres"])
 def database(request: pytest.FixtureRequest) -> Database:
     return Sqlite() if request.param == "sqlite" else Postgres(request.getfixturevalue("postgres"))
 
