@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .PHONY: help demo demo-passwords demo-reset test test-long screenshots lint docs requirements clean debian-packages
 
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
-PYTEST = $(BIN)/python -m pytest --numprocesses 2 --session-timeout 840
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --session-timeout 1500
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
